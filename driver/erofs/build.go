@@ -1,0 +1,241 @@
+package erofs
+
+import (
+	"bufio"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"hash"
+	"hash/crc32"
+	"io"
+)
+
+// Stats counts what a layer had.
+type Stats struct {
+	Entries       int64 // of the tar
+	Inodes        int64 // of the image
+	SkippedXattrs int64 // attributes that an image does not keep, see docs/format.md
+}
+
+// Image describes an image that Build has written.
+type Image struct {
+	Head   [BlockSize]byte // block 0: belongs before everything that was written
+	Blocks uint64          // block 0 included
+	Stats  Stats
+}
+
+// Build reads a layer's uncompressed tar to the end of its archive and writes the image to w, all but its first block,
+// which is known last and returned. What it writes is a multiple of BlockSize. If w is an io.ReaderFrom, file data is
+// read straight into it. On an error, what was written is of no use.
+func Build(w io.Writer, layer io.Reader) (*Image, error) {
+	l := &layerReader{data: w, blocks: 1, root: newRoot()}
+	if err := l.readLayer(layer); err != nil {
+		return nil, err
+	}
+	l.root.applyWhiteouts()
+	plan := plan(l.root, l.blocks)
+	if plan.metaBlock > maxBlocks {
+		return nil, errors.New("layer is larger than the 16 TiB that an image can have")
+	}
+	m := newMetadataWriter(w)
+	for _, n := range plan.nodes {
+		m.ownBlocks(n)
+	}
+	m.inodes(plan)
+	uuid, err := m.finish()
+	if err != nil {
+		return nil, fmt.Errorf("image metadata: %w", err)
+	}
+	l.stats.Inodes = int64(len(plan.nodes))
+	img := &Image{Blocks: plan.metaBlock + (plan.metaSize+BlockSize-1)/BlockSize, Stats: l.stats}
+	img.Head = head(plan, img.Blocks, uuid)
+	return img, nil
+}
+
+// head returns block 0.
+func head(plan *layout, blocks uint64, uuid [16]byte) (b [BlockSize]byte) {
+	sb := superblock{
+		featureCompat: compatChecksum | compatMtime,
+		rootNid:       uint16(plan.nodes[0].nid),
+		inodes:        uint64(len(plan.nodes)),
+		epoch:         uint64(plan.epoch.sec),
+		epochNsec:     plan.epoch.nsec,
+		blocks:        uint32(blocks),
+		metaBlkAddr:   uint32(plan.metaBlock),
+		uuid:          uuid,
+	}
+	sb.appendTo(b[:superStart])
+	sb.checksum = checksum(b[:])
+	sb.appendTo(b[:superStart])
+	return b
+}
+
+// checksum returns the checksum of a block 0 whose checksum field is zero: crc32c from the superblock to the end of the
+// block, without the final inversion (erofs_superblock_csum_verify in fs/erofs/super.c).
+func checksum(block []byte) uint32 {
+	return ^crc32.Checksum(block[superStart:], crc32.MakeTable(crc32.Castagnoli))
+}
+
+// metadataWriter writes directory blocks and inodes. Its error is sticky.
+type metadataWriter struct {
+	out *bufio.Writer
+	sum hash.Hash
+	buf []byte
+	err error
+}
+
+func newMetadataWriter(w io.Writer) *metadataWriter {
+	sum := sha256.New()
+	return &metadataWriter{out: bufio.NewWriterSize(io.MultiWriter(w, sum), 64<<10), sum: sum}
+}
+
+func (m *metadataWriter) write(b []byte) {
+	if m.err == nil {
+		_, m.err = m.out.Write(b)
+	}
+}
+
+func (m *metadataWriter) zeros(n int) {
+	if m.err == nil {
+		m.err = writeZeros(m.out, n)
+	}
+}
+
+// finish flushes and returns the image's UUID: a version 8 UUID (RFC 9562, section 5.8) of the metadata's sha256, since
+// a random one would make every conversion differ.
+func (m *metadataWriter) finish() (uuid [16]byte, err error) {
+	if m.err != nil {
+		return uuid, m.err
+	}
+	if err := m.out.Flush(); err != nil {
+		return uuid, err
+	}
+	copy(uuid[:], m.sum.Sum(nil))
+	uuid[6] = uuid[6]&0x0f | 0x80
+	uuid[8] = uuid[8]&0x3f | 0x80
+	return uuid, nil
+}
+
+// ownBlocks writes those blocks of a directory's entries or of a link's target that do not stand behind the inode.
+func (m *metadataWriter) ownBlocks(n *node) {
+	blocks := n.ownBlocks()
+	if blocks == 0 {
+		return
+	}
+	if !n.isDir() {
+		m.write([]byte(n.target))
+		m.zeros(int(blocks*BlockSize - n.size))
+		return
+	}
+	for names := range directoryBlocks(n.names) {
+		if blocks == 0 {
+			return // the last one is inline
+		}
+		m.buf = n.appendDirents(m.buf[:0], names)
+		m.write(m.buf)
+		m.zeros(BlockSize - len(m.buf))
+		blocks--
+	}
+}
+
+// inodes writes all inodes with what stands behind them, and fills the last block.
+func (m *metadataWriter) inodes(plan *layout) {
+	var pos uint64
+	for _, n := range plan.nodes {
+		start := n.nid * nidUnit
+		m.zeros(int(start - pos))
+		m.buf = n.appendInode(m.buf[:0])
+		m.buf = appendXattrs(m.buf, n.xattrs)
+		if n.inline {
+			m.buf = n.appendTail(m.buf)
+		}
+		m.write(m.buf)
+		pos = start + uint64(len(m.buf))
+	}
+	m.zeros(int(-pos & (BlockSize - 1)))
+}
+
+func (n *node) appendInode(b []byte) []byte {
+	d := diskInode{
+		layout:     layoutFlatPlain,
+		xattrCount: uint16(xattrCount(xattrBodySize(n.xattrs))),
+		mode:       n.mode,
+		nlink:      n.nlink,
+		size:       n.size,
+		union:      n.block,
+		ino:        n.ino,
+		uid:        n.uid,
+		gid:        n.gid,
+		mtime:      n.mtime,
+		mtimeNsec:  n.mtimeNsec,
+	}
+	if n.inline {
+		d.layout = layoutFlatInline
+	}
+	switch n.fileType() {
+	case modeCharDev, modeBlockDev:
+		d.union = n.rdev
+	case modeFIFO:
+		d.union = 0
+	}
+	if n.extended {
+		return d.appendExtended(b)
+	}
+	return d.appendCompact(b)
+}
+
+// appendTail appends what stands behind the inode: a directory's last block, or a link's target.
+func (n *node) appendTail(b []byte) []byte {
+	if !n.isDir() {
+		return append(b, n.target...)
+	}
+	var last []string
+	for names := range directoryBlocks(n.names) {
+		last = names
+	}
+	return n.appendDirents(b, last)
+}
+
+// appendDirents appends one block of directory entries: first the entries, then their names (erofs_fs.h, struct
+// erofs_dirent; the first nameoff tells how many entries there are).
+func (n *node) appendDirents(b []byte, names []string) []byte {
+	nameOff := len(names) * direntSize
+	for _, name := range names {
+		child := n.child(name)
+		b = appendDirent(b, child.nid, nameOff, child.direntType())
+		nameOff += len(name)
+	}
+	for _, name := range names {
+		b = append(b, name...)
+	}
+	return b
+}
+
+func (n *node) direntType() uint8 {
+	switch n.fileType() {
+	case modeDirectory:
+		return fileTypeDirectory
+	case modeSymlink:
+		return fileTypeSymlink
+	case modeCharDev:
+		return fileTypeCharDev
+	case modeBlockDev:
+		return fileTypeBlockDev
+	case modeFIFO:
+		return fileTypeFIFO
+	}
+	return fileTypeRegular
+}
+
+var zeroBlock [BlockSize]byte
+
+func writeZeros(w io.Writer, n int) error {
+	for n > 0 {
+		k := min(n, BlockSize)
+		if _, err := w.Write(zeroBlock[:k]); err != nil {
+			return err
+		}
+		n -= k
+	}
+	return nil
+}

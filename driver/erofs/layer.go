@@ -1,0 +1,267 @@
+package erofs
+
+import (
+	"archive/tar"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"path"
+	"strings"
+)
+
+// Names with which layers delete what is below them (OCI image-spec, layer.md, "Whiteouts").
+const (
+	whiteoutPrefix     = ".wh."
+	whiteoutMetaPrefix = ".wh..wh." // AUFS's own files, of which only the next one means something
+	whiteoutOpaque     = ".wh..wh..opq"
+)
+
+const (
+	paxXattr  = "SCHILY.xattr." // PAX records with an extended attribute each
+	paxSparse = "GNU.sparse."   // PAX records of a sparse file
+
+	// maxSparse bounds the sum of the sizes of a layer's sparse files, in bytes. Holes cost nothing in the tar, but in a
+	// volume every 4 KiB of them has a digest.
+	maxSparse = 16 << 30
+
+	// maxBlocks bounds an image's blocks; block numbers have 32 bits and metadata needs some.
+	maxBlocks = math.MaxUint32 - 1<<24
+)
+
+// layerReader reads a layer's tar, writes the files' data and makes the tree of the rest.
+type layerReader struct {
+	data   io.Writer
+	blocks uint64 // written or reserved so far, block 0 included
+	sparse int64  // sum of the sizes of sparse files
+	root   *node
+	stats  Stats
+}
+
+// readLayer reads a layer's tar to its end.
+func (l *layerReader) readLayer(layer io.Reader) error {
+	tr := tar.NewReader(layer)
+	last := "the beginning"
+	for {
+		hdr, err := tr.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		// Go's own check of names is a setting (tarinsecurepath); splitPath's is not.
+		if err != nil && (hdr == nil || !errors.Is(err, tar.ErrInsecurePath)) {
+			return fmt.Errorf("layer tar: entry after %s: %w", last, noEOF(err))
+		}
+		if err := l.entry(hdr, tr); err != nil {
+			return fmt.Errorf("layer tar: entry %s: %w", quote(hdr.Name), err)
+		}
+		last = quote(hdr.Name)
+		l.stats.Entries++
+	}
+}
+
+// noEOF turns the end of the stream inside of an entry into an error that nobody takes for a proper end.
+func noEOF(err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return fmt.Errorf("the tar is truncated: %w", io.ErrUnexpectedEOF)
+	}
+	return err
+}
+
+// quote returns a name for messages: hostile ones are cut.
+func quote(name string) string {
+	const most = 100
+	if len(name) > most {
+		return fmt.Sprintf("%q… (%d bytes)", name[:most], len(name))
+	}
+	return fmt.Sprintf("%q", name)
+}
+
+// entry adds one entry of the tar to the tree, and the data of a regular file to the image.
+func (l *layerReader) entry(hdr *tar.Header, data io.Reader) error {
+	if hdr.Typeflag == tar.TypeXGlobalHeader {
+		return nil
+	}
+	parts, err := splitPath(hdr.Name)
+	if err != nil {
+		return err
+	}
+	if len(parts) == 0 {
+		return l.rootEntry(hdr)
+	}
+	base := parts[len(parts)-1]
+	if strings.HasPrefix(base, whiteoutMetaPrefix) && base != whiteoutOpaque {
+		return nil
+	}
+	dir, err := l.root.directory(parts[:len(parts)-1])
+	if err != nil {
+		return err
+	}
+	switch {
+	case base == whiteoutOpaque:
+		dir.setXattr(opaqueXattr)
+		return nil
+	case strings.HasPrefix(base, whiteoutPrefix):
+		return hide(dir, strings.TrimPrefix(base, whiteoutPrefix))
+	case hdr.Typeflag == tar.TypeLink:
+		return l.hardLink(dir, base, hdr.Linkname)
+	}
+	n, err := l.node(hdr, data)
+	if err != nil {
+		return err
+	}
+	return dir.put(base, n)
+}
+
+func (l *layerReader) rootEntry(hdr *tar.Header) error {
+	if hdr.Typeflag != tar.TypeDir {
+		return errors.New("the layer's root must be a directory")
+	}
+	n, err := l.node(hdr, nil)
+	if err != nil {
+		return err
+	}
+	l.root.setMetadata(n)
+	return nil
+}
+
+func hide(dir *node, name string) error {
+	if name == "" || name == "." || name == ".." {
+		return fmt.Errorf("whiteout of %q, which is no name", name)
+	}
+	dir.hide(name)
+	return nil
+}
+
+func (l *layerReader) hardLink(dir *node, base, target string) error {
+	parts, err := splitPath(target)
+	if err != nil {
+		return fmt.Errorf("hard link to %s: %w", quote(target), err)
+	}
+	n := l.root.lookup(parts)
+	if n == nil {
+		return fmt.Errorf("hard link to %s, which the layer does not have before it", quote(target))
+	}
+	if n.isDir() {
+		return fmt.Errorf("hard link to %s, which is a directory", quote(target))
+	}
+	return dir.put(base, n)
+}
+
+// node makes the node that an entry describes and writes its data, if it has any.
+func (l *layerReader) node(hdr *tar.Header, data io.Reader) (*node, error) {
+	n, err := l.metadata(hdr)
+	if err != nil {
+		return nil, err
+	}
+	switch hdr.Typeflag {
+	case tar.TypeReg, tar.TypeCont, tar.TypeGNUSparse:
+		n.mode |= modeRegular
+		err = l.regular(n, hdr, data)
+	case tar.TypeDir:
+		n.mode |= modeDirectory
+	case tar.TypeSymlink:
+		n.mode = modeSymlink | 0o777
+		n.target, err = hdr.Linkname, checkTarget(hdr.Linkname)
+		n.size = uint64(len(n.target))
+	case tar.TypeChar:
+		n.mode |= modeCharDev
+		n.rdev, err = deviceNumber(hdr)
+	case tar.TypeBlock:
+		n.mode |= modeBlockDev
+		n.rdev, err = deviceNumber(hdr)
+	case tar.TypeFifo:
+		n.mode |= modeFIFO
+	default:
+		err = fmt.Errorf("type %q is not one that a layer can have", hdr.Typeflag)
+	}
+	return n, err
+}
+
+// metadata makes a node with everything that all types of entries have.
+func (l *layerReader) metadata(hdr *tar.Header) (*node, error) {
+	if hdr.Uid < 0 || hdr.Uid > math.MaxUint32 || hdr.Gid < 0 || hdr.Gid > math.MaxUint32 {
+		return nil, fmt.Errorf("owner %d:%d; Linux has 32 bits for each", hdr.Uid, hdr.Gid)
+	}
+	n := &node{
+		mode:      uint16(hdr.Mode & 0o7777),
+		uid:       uint32(hdr.Uid),
+		gid:       uint32(hdr.Gid),
+		mtime:     hdr.ModTime.Unix(),
+		mtimeNsec: uint32(hdr.ModTime.Nanosecond()),
+	}
+	for key, value := range hdr.PAXRecords {
+		name, ok := strings.CutPrefix(key, paxXattr)
+		if !ok {
+			continue
+		}
+		x, ok, err := parseXattr(name, value)
+		if err != nil {
+			return nil, err
+		}
+		if !ok {
+			l.stats.SkippedXattrs++
+			continue
+		}
+		n.setXattr(x)
+	}
+	if xattrCount(xattrBodySize(n.xattrs)) > math.MaxUint16 {
+		return nil, fmt.Errorf("%d bytes of extended attributes; an EROFS inode takes 256 KiB", xattrBodySize(n.xattrs))
+	}
+	return n, nil
+}
+
+// regular writes the data of a file to blocks of its own.
+func (l *layerReader) regular(n *node, hdr *tar.Header, data io.Reader) error {
+	n.size, n.block = uint64(hdr.Size), nullBlock
+	if hdr.Size == 0 {
+		return nil
+	}
+	blocks := (n.size-1)/BlockSize + 1
+	if l.blocks+blocks > maxBlocks {
+		return fmt.Errorf("file of %d bytes makes the layer larger than the 16 TiB that an image can have", hdr.Size)
+	}
+	if isSparse(hdr) {
+		if l.sparse += hdr.Size; l.sparse > maxSparse || l.sparse < 0 {
+			return fmt.Errorf("with this one of %d bytes the layer's sparse files are larger than %d bytes together; "+
+				"make them smaller or create them when the container starts", hdr.Size, int64(maxSparse))
+		}
+	}
+	n.block = uint32(l.blocks)
+	l.blocks += blocks
+	if _, err := io.CopyN(l.data, data, hdr.Size); err != nil {
+		return fmt.Errorf("data of %d bytes: %w", hdr.Size, noEOF(err))
+	}
+	return writeZeros(l.data, int(blocks*BlockSize-n.size))
+}
+
+func isSparse(hdr *tar.Header) bool {
+	if hdr.Typeflag == tar.TypeGNUSparse {
+		return true
+	}
+	for key := range hdr.PAXRecords {
+		if strings.HasPrefix(key, paxSparse) {
+			return true
+		}
+	}
+	return false
+}
+
+func checkTarget(target string) error {
+	switch {
+	case target == "":
+		return errors.New("symbolic link to nothing")
+	case len(target) > maxPath:
+		return fmt.Errorf("symbolic link to a path of %d bytes; Linux takes at most %d", len(target), maxPath)
+	case strings.IndexByte(target, 0) >= 0:
+		return fmt.Errorf("symbolic link to a path with a NUL byte, %s", quote(path.Clean(target)))
+	}
+	return nil
+}
+
+func deviceNumber(hdr *tar.Header) (uint32, error) {
+	const maxMajor, maxMinor = 1<<12 - 1, 1<<20 - 1 // include/linux/kdev_t.h
+	if hdr.Devmajor < 0 || hdr.Devmajor > maxMajor || hdr.Devminor < 0 || hdr.Devminor > maxMinor {
+		return 0, fmt.Errorf("device %d:%d; Linux takes at most %d:%d", hdr.Devmajor, hdr.Devminor, maxMajor, maxMinor)
+	}
+	return encodeDev(uint32(hdr.Devmajor), uint32(hdr.Devminor)), nil
+}

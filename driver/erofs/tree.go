@@ -1,0 +1,190 @@
+package erofs
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+const (
+	maxName     = 255  // EROFS_NAME_LEN
+	maxPath     = 4095 // PATH_MAX without its NUL: nothing could open a longer one
+	maxSymlinks = 40   // MAXSYMLINKS of include/linux/namei.h
+	maxDepth    = 2048 // of directories: one more and no path of maxPath bytes reaches it
+)
+
+var errDepth = fmt.Errorf("directories nested more than %d deep, which no path can reach", maxDepth)
+
+// splitPath takes the name of a tar entry apart. Names count from the layer's root, whether or not they start with a
+// slash (GNU tar and containers/storage see it so, and images built by ko are made so). A ".." is refused: no
+// honest layer has one.
+func splitPath(name string) ([]string, error) {
+	if len(name) > maxPath {
+		return nil, fmt.Errorf("path of %d bytes; Linux takes at most %d", len(name), maxPath)
+	}
+	if strings.IndexByte(name, 0) >= 0 {
+		return nil, errors.New("path with a NUL byte")
+	}
+	var parts []string
+	for part := range strings.SplitSeq(name, "/") {
+		switch {
+		case part == "" || part == ".":
+			continue
+		case part == "..":
+			return nil, errors.New(`path with a ".." component: a layer must not reach outside its root`)
+		case len(part) > maxName:
+			return nil, fmt.Errorf("path component of %d bytes; Linux takes at most %d", len(part), maxName)
+		}
+		parts = append(parts, part)
+	}
+	return parts, nil
+}
+
+// directory returns the directory at parts, below root, creating what is missing as mkdir -p would: containers/storage,
+// too, gives implied directories mode 0755 and root as owner. Symbolic links that the layer itself made on the way are
+// followed inside the layer, as an extraction below a chroot follows them.
+func (root *node) directory(parts []string) (*node, error) {
+	dir, links := root, 0
+	for len(parts) > 0 {
+		name := parts[0]
+		parts = parts[1:]
+		if name == ".." { // from a link's target
+			dir = dir.parent
+			continue
+		}
+		next, ok := dir.children[name]
+		switch {
+		case !ok:
+			next = newDirectory()
+			if err := dir.put(name, next); err != nil {
+				return nil, err
+			}
+		case next.fileType() == modeSymlink:
+			if links++; links > maxSymlinks {
+				return nil, fmt.Errorf("more than %d symbolic links on the way to it", maxSymlinks)
+			}
+			if strings.HasPrefix(next.target, "/") {
+				dir = root
+			}
+			var err error
+			if parts, err = spliceTarget(next.target, parts); err != nil {
+				return nil, err
+			}
+			continue
+		case !next.isDir():
+			return nil, fmt.Errorf("%q on the way to it is not a directory", name)
+		}
+		dir = next
+	}
+	return dir, nil
+}
+
+func spliceTarget(target string, rest []string) ([]string, error) {
+	var parts []string
+	for part := range strings.SplitSeq(target, "/") {
+		if part != "" && part != "." {
+			parts = append(parts, part)
+		}
+		if len(part) > maxName {
+			return nil, fmt.Errorf("symbolic link on the way to it has a component of %d bytes", len(part))
+		}
+	}
+	return append(parts, rest...), nil
+}
+
+// lookup returns the node at parts, not following a symbolic link at the end, or nil.
+func (root *node) lookup(parts []string) *node {
+	if len(parts) == 0 {
+		return root
+	}
+	dir, links := root, 0
+	for i := 0; i < len(parts)-1; i++ {
+		if parts[i] == ".." {
+			dir = dir.parent
+			continue
+		}
+		next := dir.children[parts[i]]
+		switch {
+		case next == nil:
+			return nil
+		case next.fileType() == modeSymlink:
+			rest, err := spliceTarget(next.target, parts[i+1:])
+			if links++; links > maxSymlinks || err != nil {
+				return nil
+			}
+			if strings.HasPrefix(next.target, "/") {
+				dir = root
+			}
+			parts, i = rest, -1
+			continue
+		case !next.isDir():
+			return nil
+		}
+		dir = next
+	}
+	return dir.children[parts[len(parts)-1]]
+}
+
+// put makes name in dir stand for n, as extracting it over what is there would: a directory over a directory keeps its
+// entries and takes the new metadata, anything else is replaced.
+func (dir *node) put(name string, n *node) error {
+	old := dir.children[name]
+	if old != nil && old.isDir() && n.isDir() {
+		old.setMetadata(n)
+		return nil
+	}
+	if n.isDir() {
+		if n.depth = dir.depth + 1; n.depth > maxDepth {
+			return errDepth
+		}
+		n.parent, n.children = dir, map[string]*node{}
+	}
+	dir.children[name] = n
+	return nil
+}
+
+// setMetadata gives a directory the metadata of another; that it is opaque it keeps.
+func (n *node) setMetadata(from *node) {
+	opaque := hasOpaque(n)
+	n.mode, n.uid, n.gid, n.mtime, n.mtimeNsec = from.mode, from.uid, from.gid, from.mtime, from.mtimeNsec
+	n.xattrs = from.xattrs
+	if opaque {
+		n.setXattr(opaqueXattr)
+	}
+}
+
+func hasOpaque(n *node) bool {
+	for _, x := range n.xattrs {
+		if x == opaqueXattr {
+			return true
+		}
+	}
+	return false
+}
+
+// hide notes that name is deleted from the layers below dir.
+func (dir *node) hide(name string) {
+	if dir.whiteout == nil {
+		dir.whiteout = map[string]bool{}
+	}
+	dir.whiteout[name] = true
+}
+
+// applyWhiteouts turns noted deletions into what overlayfs understands: a character device 0:0 where the layer has nothing
+// of that name itself, an opaque directory where it has a directory. Deletions concern the layers below only, wherever
+// they stand in the tar (OCI image-spec, layer.md, "Whiteouts").
+func (dir *node) applyWhiteouts() {
+	for name := range dir.whiteout {
+		switch n := dir.children[name]; {
+		case n == nil:
+			dir.children[name] = &node{mode: modeCharDev}
+		case n.isDir():
+			n.setXattr(opaqueXattr)
+		}
+	}
+	for _, child := range dir.children {
+		if child.isDir() {
+			child.applyWhiteouts()
+		}
+	}
+}

@@ -1,0 +1,120 @@
+package verity
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+
+	dmverity "github.com/containerd/go-dmverity/pkg/verity"
+)
+
+// Params says how a volume is protected. Offsets are in bytes from the start of the file.
+type Params struct {
+	DataBlockSize uint32
+	DataBlocks    uint64
+	HashOffset    uint64 // of the superblock
+}
+
+// TreeOffset returns where the tree starts: behind the superblock, which takes a whole hash block.
+func (p Params) TreeOffset() uint64 { return p.HashOffset + HashBlockSize }
+
+// End returns the size of the volume: where the tree ends.
+func (p Params) End() uint64 { return p.TreeOffset() + TreeSize(p.DataBlocks) }
+
+// check returns an error unless the parameters describe a volume that this package could have written.
+func (p Params) check() error {
+	const maxBlocks = 1 << 40 // 4 PiB: keeps all sums below far from 64 bits
+	switch {
+	case p.DataBlockSize != 4096 && p.DataBlockSize != 512:
+		return fmt.Errorf("data block size %d; want 4096 or 512", p.DataBlockSize)
+	case p.DataBlocks == 0 || p.DataBlocks > maxBlocks:
+		return fmt.Errorf("%d data blocks", p.DataBlocks)
+	case p.HashOffset%HashBlockSize != 0 || p.HashOffset < p.DataBlocks*uint64(p.DataBlockSize) || p.HashOffset > 1<<60:
+		return fmt.Errorf("hash offset %d does not lie behind %d data blocks of %d bytes, on a multiple of %d",
+			p.HashOffset, p.DataBlocks, p.DataBlockSize, HashBlockSize)
+	}
+	return nil
+}
+
+// UUID returns the superblock's UUID for a root hash: its first 16 bytes, marked as a version 8 UUID (RFC 9562,
+// section 5.8). A volume's bytes then depend on nothing but its content, and a superblock that was put before another
+// tree is found out.
+func UUID(root [DigestSize]byte) (uuid [16]byte) {
+	copy(uuid[:], root[:])
+	uuid[6] = uuid[6]&0x0f | 0x80
+	uuid[8] = uuid[8]&0x3f | 0x80
+	return uuid
+}
+
+// WriteSuperblock writes the superblock for a tree with this root hash, and the zeros up to the tree, to w.
+func WriteSuperblock(w io.WriterAt, p Params, root [DigestSize]byte) error {
+	if err := p.check(); err != nil {
+		return fmt.Errorf("verity superblock: %w", err)
+	}
+	sb := dmverity.NewSuperblock() // sha256, hash type 1, no salt
+	sb.UUID = UUID(root)
+	sb.DataBlockSize = p.DataBlockSize
+	sb.HashBlockSize = HashBlockSize
+	sb.DataBlocks = p.DataBlocks
+	b, err := sb.Serialize()
+	if err != nil {
+		return err
+	}
+	if _, err := w.WriteAt(append(b, make([]byte, HashBlockSize-len(b))...), int64(p.HashOffset)); err != nil {
+		return fmt.Errorf("verity superblock: %w", err)
+	}
+	return nil
+}
+
+// ErrNoSuperblock is returned by ReadSuperblock where there is none: the volume has no tree.
+var ErrNoSuperblock = errors.New("no verity superblock")
+
+// ReadSuperblock reads the superblock at hashOffset. It accepts only what WriteSuperblock writes.
+func ReadSuperblock(r io.ReaderAt, hashOffset uint64) (p Params, uuid [16]byte, err error) {
+	b := make([]byte, dmverity.SuperblockSize)
+	if hashOffset > 1<<60 {
+		return p, uuid, fmt.Errorf("verity superblock at offset %d: beyond any file", hashOffset)
+	}
+	n, err := r.ReadAt(b, int64(hashOffset))
+	if err != nil && !errors.Is(err, io.EOF) {
+		return p, uuid, fmt.Errorf("verity superblock at offset %d: %w", hashOffset, err)
+	}
+	if n < len(b) || string(b[:8]) != dmverity.VeritySignature {
+		return p, uuid, fmt.Errorf("%w at offset %d", ErrNoSuperblock, hashOffset)
+	}
+	sb, err := dmverity.DeserializeSuperblock(b)
+	if err != nil {
+		return p, uuid, fmt.Errorf("verity superblock at offset %d: %w", hashOffset, err)
+	}
+	p = Params{DataBlockSize: sb.DataBlockSize, DataBlocks: sb.DataBlocks, HashOffset: hashOffset}
+	want := dmverity.DefaultSuperblock().Algorithm
+	if sb.HashType != 1 || sb.Algorithm != want || sb.SaltSize != 0 || sb.HashBlockSize != HashBlockSize {
+		return p, uuid, fmt.Errorf("verity superblock at offset %d: hash type %d, algorithm %q, salt of %d bytes, hash "+
+			"block size %d; want 1, sha256, 0, %d", hashOffset, sb.HashType, trimZeros(sb.Algorithm[:]), sb.SaltSize,
+			sb.HashBlockSize, HashBlockSize)
+	}
+	if err := p.check(); err != nil {
+		return p, uuid, fmt.Errorf("verity superblock at offset %d: %w", hashOffset, err)
+	}
+	return p, sb.UUID, nil
+}
+
+func trimZeros(b []byte) string {
+	for i, c := range b {
+		if c == 0 {
+			return string(b[:i])
+		}
+	}
+	return string(b)
+}
+
+// ParseRoot decodes a root hash of 64 hex digits.
+func ParseRoot(s string) (root [DigestSize]byte, err error) {
+	b, err := hex.DecodeString(s)
+	if err != nil || len(b) != DigestSize {
+		return root, fmt.Errorf("root hash %q is not %d hex digits", s, 2*DigestSize)
+	}
+	copy(root[:], b)
+	return root, nil
+}

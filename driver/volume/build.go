@@ -1,0 +1,152 @@
+package volume
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"os"
+
+	"github.com/crio-erofs/crio-erofs/driver/erofs"
+	"github.com/crio-erofs/crio-erofs/driver/verity"
+)
+
+// BuildOptions says how to make a volume. The zero value makes an aligned one with a tree.
+type BuildOptions struct {
+	Layout   Layout // empty: LayoutAligned
+	NoVerity bool   // neither tree nor superblock
+
+	// Progress, if not nil, is told now and then how many bytes of the layer's tar have been read.
+	Progress func(bytes int64)
+}
+
+// fill completes defaults and refuses what cannot be.
+func (o *BuildOptions) fill() error {
+	if o.Layout == "" {
+		o.Layout = LayoutAligned
+	}
+	if o.Layout != LayoutAligned {
+		return fmt.Errorf("layout %q is not known; must be one of (%s)", o.Layout, LayoutAligned)
+	}
+	return nil
+}
+
+// Build reads a layer's uncompressed tar to the end of the stream and writes a volume to out, which must be empty. It
+// does not sync out. On an error out's content is of no use.
+func Build(out *os.File, layer io.Reader, opts BuildOptions) (*Description, error) {
+	if err := opts.fill(); err != nil {
+		return nil, err
+	}
+	in := &input{r: layer, sum: sha256.New(), progress: opts.Progress}
+	var leaves *verity.Leaves
+	if !opts.NoVerity {
+		leaves = &verity.Leaves{}
+	}
+	size, err := writeImage(out, in, leaves)
+	if err != nil {
+		return nil, err
+	}
+	d := &Description{
+		Layout:        opts.Layout,
+		FormatVersion: erofs.FormatVersion,
+		Size:          size,
+		DiffID:        "sha256:" + hex.EncodeToString(in.sum.Sum(nil)),
+	}
+	if !opts.NoVerity {
+		if d.Verity, err = writeVerity(out, uint64(size), leaves); err != nil {
+			return nil, err
+		}
+		d.Size = int64(d.Verity.TreeOffset + verity.TreeSize(d.Verity.DataBlocks))
+	}
+	if err := out.Truncate(d.Size); err != nil { // the end may be a hole
+		return nil, fmt.Errorf("volume: %w", err)
+	}
+	return d, nil
+}
+
+// writeImage writes the EROFS image and returns its size.
+func writeImage(out *os.File, in *input, leaves *verity.Leaves) (int64, error) {
+	var first []byte // the leaf of block 0, whose content is known last
+	if leaves != nil {
+		first = leaves.Grow(1)
+	}
+	s := newSink(out, blockSize, leaves)
+	img, err := erofs.Build(s, in)
+	end, closeErr := s.close()
+	if err == nil {
+		err = closeErr
+	}
+	if err != nil {
+		return 0, err
+	}
+	if err := in.drain(); err != nil {
+		return 0, err
+	}
+	if size := int64(img.Blocks) * blockSize; size != end {
+		return 0, fmt.Errorf("volume: [should never happen] image of %d bytes has its end at %d", size, end)
+	}
+	if _, err := out.WriteAt(img.Head[:], 0); err != nil {
+		return 0, fmt.Errorf("volume: EROFS superblock: %w", err)
+	}
+	if leaves != nil {
+		digest(first, img.Head[:])
+	}
+	return end, nil
+}
+
+// writeVerity puts superblock and tree behind the dataSize bytes of data.
+func writeVerity(out *os.File, dataSize uint64, leaves *verity.Leaves) (*Verity, error) {
+	p := verity.Params{DataBlockSize: blockSize, DataBlocks: leaves.Blocks(), HashOffset: dataSize}
+	root, err := verity.WriteTree(out, int64(p.TreeOffset()), leaves)
+	if err != nil {
+		return nil, err
+	}
+	if err := verity.WriteSuperblock(out, p, root); err != nil {
+		return nil, err
+	}
+	return describeVerity(p, root), nil
+}
+
+func describeVerity(p verity.Params, root [verity.DigestSize]byte) *Verity {
+	return &Verity{
+		RootHash:      hex.EncodeToString(root[:]),
+		Algorithm:     "sha256",
+		HashType:      1,
+		DataBlockSize: p.DataBlockSize,
+		HashBlockSize: verity.HashBlockSize,
+		DataBlocks:    p.DataBlocks,
+		HashOffset:    p.HashOffset,
+		TreeOffset:    p.TreeOffset(),
+	}
+}
+
+// input reads the tar, computes its digest on the way and tells how far it is.
+type input struct {
+	r        io.Reader
+	sum      hash.Hash
+	progress func(int64)
+	n, told  int64
+}
+
+func (in *input) Read(p []byte) (int, error) {
+	n, err := in.r.Read(p)
+	in.sum.Write(p[:n]) // never fails
+	in.n += int64(n)
+	const step = 8 << 20
+	if in.progress != nil && (in.n-in.told >= step || errors.Is(err, io.EOF)) {
+		in.told = in.n
+		in.progress(in.n)
+	}
+	return n, err
+}
+
+// drain reads what stands behind the end of the archive: it counts for the digest, and a compressed stream has its
+// checksum there.
+func (in *input) drain() error {
+	if _, err := io.Copy(io.Discard, in); err != nil {
+		return fmt.Errorf("layer tar: behind the end of the archive: %w", err)
+	}
+	return nil
+}

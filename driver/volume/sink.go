@@ -1,0 +1,198 @@
+package volume
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"sync"
+
+	"github.com/crio-erofs/crio-erofs/driver/erofs"
+	"github.com/crio-erofs/crio-erofs/driver/verity"
+)
+
+const (
+	blockSize = erofs.BlockSize
+
+	// chunkSize is how much is hashed and written at a time by one goroutine.
+	chunkSize = 1 << 20
+
+	// holeSize is how much of zeros, in one piece, is left out of the file.
+	holeSize = 64 << 10
+)
+
+var (
+	zeros      [holeSize]byte
+	zeroDigest = sha256.Sum256(zeros[:blockSize])
+)
+
+// sink writes a stream to a file, block after block, and hashes the blocks on the way: the stream's goroutine only fills
+// buffers. Long runs of zeros become holes; the file must not have had other bytes there.
+type sink struct {
+	file   *os.File
+	leaves *verity.Leaves // nil: do not hash
+	pos    int64          // where buf belongs in the file
+	buf    []byte         // cap chunkSize, not full
+	free   chan []byte
+	jobs   chan job
+	wg     sync.WaitGroup
+	mu     sync.Mutex
+	err    error // the first one
+}
+
+type job struct {
+	data   []byte
+	pos    int64
+	leaves []byte
+}
+
+// newSink returns a sink whose stream starts at pos in file. close must be called.
+func newSink(file *os.File, pos int64, leaves *verity.Leaves) *sink {
+	workers := max(2, runtime.GOMAXPROCS(0))
+	s := &sink{file: file, leaves: leaves, pos: pos, jobs: make(chan job, workers)}
+	buffers := 2*workers + 1 // one in each worker's hands, one waiting for it, one being filled
+	s.free = make(chan []byte, buffers)
+	for range buffers {
+		s.free <- make([]byte, 0, chunkSize)
+	}
+	s.buf = <-s.free
+	s.wg.Add(workers)
+	for range workers {
+		go s.work()
+	}
+	return s
+}
+
+func (s *sink) work() {
+	defer s.wg.Done()
+	for j := range s.jobs {
+		if s.leaves != nil {
+			digest(j.leaves, j.data)
+		}
+		if err := writeSparse(s.file, j.data, j.pos); err != nil {
+			s.fail(err)
+		}
+		s.free <- j.data[:0]
+	}
+}
+
+func (s *sink) fail(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err == nil {
+		s.err = err
+	}
+}
+
+func (s *sink) failed() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.err
+}
+
+// digest puts the digests of data's blocks into leaves.
+func digest(leaves, data []byte) {
+	for i := 0; i < len(data); i += blockSize {
+		block := data[i : i+blockSize]
+		sum := zeroDigest
+		if !bytes.Equal(block, zeros[:blockSize]) {
+			sum = sha256.Sum256(block)
+		}
+		copy(leaves[i/blockSize*verity.DigestSize:], sum[:])
+	}
+}
+
+// writeSparse writes data at pos but for zeros that fill a whole piece of holeSize.
+func writeSparse(w io.WriterAt, data []byte, pos int64) error {
+	start := 0
+	write := func(end int) error {
+		if end == start {
+			return nil
+		}
+		_, err := w.WriteAt(data[start:end], pos+int64(start))
+		return err
+	}
+	for i := 0; i+holeSize <= len(data); i += holeSize {
+		if !bytes.Equal(data[i:i+holeSize], zeros[:]) {
+			continue
+		}
+		if err := write(i); err != nil {
+			return err
+		}
+		start = i + holeSize
+	}
+	return write(len(data))
+}
+
+// flush hands the buffer to the workers.
+func (s *sink) flush() error {
+	if len(s.buf) == 0 {
+		return nil
+	}
+	if err := s.failed(); err != nil {
+		return err
+	}
+	j := job{data: s.buf, pos: s.pos}
+	if s.leaves != nil {
+		j.leaves = s.leaves.Grow(len(s.buf) / blockSize)
+	}
+	s.pos += int64(len(s.buf))
+	s.jobs <- j
+	s.buf = <-s.free
+	return nil
+}
+
+func (s *sink) Write(p []byte) (n int, err error) {
+	for len(p) > 0 {
+		k := copy(s.buf[len(s.buf):cap(s.buf)], p)
+		s.buf, p, n = s.buf[:len(s.buf)+k], p[k:], n+k
+		if len(s.buf) == cap(s.buf) {
+			if err := s.flush(); err != nil {
+				return n, err
+			}
+		}
+	}
+	return n, nil
+}
+
+// ReadFrom reads r to its end, straight into the buffers.
+func (s *sink) ReadFrom(r io.Reader) (n int64, err error) {
+	for {
+		k, err := r.Read(s.buf[len(s.buf):cap(s.buf)])
+		s.buf = s.buf[:len(s.buf)+k]
+		n += int64(k)
+		if len(s.buf) == cap(s.buf) {
+			if err := s.flush(); err != nil {
+				return n, err
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			return n, nil
+		}
+		if err != nil {
+			return n, err
+		}
+	}
+}
+
+// close waits until everything is hashed and written, and returns where the stream ended.
+func (s *sink) close() (end int64, err error) {
+	if tail := len(s.buf) % blockSize; tail != 0 {
+		s.fail(fmt.Errorf("stream ends %d bytes into a block", tail))
+	}
+	err = s.flush()
+	close(s.jobs)
+	s.wg.Wait()
+	return s.pos, errors.Join(err, s.failedOther(err))
+}
+
+// failedOther returns the workers' error unless it is err itself.
+func (s *sink) failedOther(err error) error {
+	if other := s.failed(); !errors.Is(err, other) {
+		return other
+	}
+	return nil
+}

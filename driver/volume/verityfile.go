@@ -1,0 +1,57 @@
+package volume
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+)
+
+// verityFile is what stands in a volume's VerityFileName: the JSON that containerd's EROFS snapshotter writes and Kata's
+// runtime-rs reads (kata src/libs/kata-types/src/gpt_disk.rs). hashoffset is where the superblock is. The salt is always
+// there: without it runtime-rs takes 32 zero bytes for the salt of an unsalted tree.
+type verityFile struct {
+	RootHash   string  `json:"roothash"`
+	HashOffset uint64  `json:"hashoffset"`
+	Salt       *string `json:"salt"`
+}
+
+// WriteVerityFile writes the file that tells Kata's runtime-rs how to open a volume. It does not sync it.
+func WriteVerityFile(path string, v *Verity) error {
+	b, err := json.Marshal(verityFile{RootHash: v.RootHash, HashOffset: v.HashOffset, Salt: &v.Salt})
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, append(b, '\n'), 0o644)
+}
+
+// CheckVerityFile returns an error unless what r has is what WriteVerityFile writes for v.
+func CheckVerityFile(r io.Reader, v *Verity) error {
+	const most = 4096
+	b, err := io.ReadAll(io.LimitReader(r, most+1))
+	if err != nil {
+		return err
+	}
+	if len(b) > most {
+		return fmt.Errorf("larger than %d bytes", most)
+	}
+	dec := json.NewDecoder(bytes.NewReader(b))
+	dec.DisallowUnknownFields()
+	var f verityFile
+	if err := dec.Decode(&f); err != nil {
+		return err
+	}
+	if _, err := dec.Token(); err != io.EOF {
+		return fmt.Errorf("more than one JSON value")
+	}
+	switch {
+	case f.RootHash != v.RootHash:
+		return fmt.Errorf("roothash %q; the volume's is %q", f.RootHash, v.RootHash)
+	case f.HashOffset != v.HashOffset:
+		return fmt.Errorf("hashoffset %d; the volume's is %d", f.HashOffset, v.HashOffset)
+	case f.Salt == nil || *f.Salt != v.Salt:
+		return fmt.Errorf("no salt, or not the volume's, which is %q", v.Salt)
+	}
+	return nil
+}
