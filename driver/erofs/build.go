@@ -8,6 +8,7 @@ import (
 	"hash"
 	"hash/crc32"
 	"io"
+	"strconv"
 )
 
 // Stats counts what a layer had.
@@ -64,6 +65,7 @@ func head(plan *layout, blocks uint64, uuid [16]byte) (b [BlockSize]byte) {
 		metaBlkAddr:   uint32(plan.metaBlock),
 		uuid:          uuid,
 	}
+	copy(sb.label[:], labelPrefix+strconv.Itoa(FormatVersion))
 	sb.appendTo(b[:superStart])
 	sb.checksum = checksum(b[:])
 	sb.appendTo(b[:superStart])

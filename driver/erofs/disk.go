@@ -48,6 +48,7 @@ type superblock struct {
 	blocks        uint32
 	metaBlkAddr   uint32
 	uuid          [16]byte
+	label         [16]byte // volume_name
 }
 
 // appendTo appends the 128 bytes of struct erofs_super_block to b.
@@ -65,7 +66,7 @@ func (s *superblock) appendTo(b []byte) []byte {
 	b = le.AppendUint32(b, s.metaBlkAddr)
 	b = le.AppendUint32(b, 0) // xattr_blkaddr: no shared xattrs
 	b = append(b, s.uuid[:]...)
-	b = append(b, make([]byte, 16)...)    // volume_name
+	b = append(b, s.label[:]...)
 	return append(b, make([]byte, 48)...) // feature_incompat and all that it would announce
 }
 

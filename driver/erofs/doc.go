@@ -16,3 +16,6 @@ package erofs
 
 // FormatVersion numbers the mapping from tars to images. A change that alters a byte of any image increases it.
 const FormatVersion = 1
+
+// labelPrefix and the format version make an image's volume name, so that an image tells how it was made.
+const labelPrefix = "crio-erofs "

@@ -1,0 +1,97 @@
+package volume
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/crio-erofs/crio-erofs/driver/erofs"
+	"github.com/crio-erofs/crio-erofs/driver/verity"
+)
+
+// ErrNoVerity is returned by Verify for a volume that has no tree.
+var ErrNoVerity = errors.New("the volume has no verity tree")
+
+// Info is what a volume file itself tells. The layer's diffID is not in it.
+type Info struct {
+	Layout        Layout
+	FormatVersion int   // 0: not made by this project
+	Size          int64 // of the file, in bytes
+	Image         erofs.Header
+	Verity        *Verity // nil: no tree. The root hash is what the tree's top block gives.
+
+	params verity.Params
+	uuid   [16]byte
+	root   [verity.DigestSize]byte
+}
+
+// Inspect reads the superblocks of a volume of size bytes and the top block of its tree. That the rest fits them, only
+// Verify knows.
+func Inspect(r io.ReaderAt, size int64) (*Info, error) {
+	h, err := erofs.ReadHeader(r)
+	if err != nil {
+		return nil, err
+	}
+	info := &Info{Layout: LayoutAligned, FormatVersion: h.FormatVersion(), Size: size, Image: *h}
+	if h.Size() > size {
+		return nil, fmt.Errorf("truncated: EROFS image of %d bytes in a file of %d", h.Size(), size)
+	}
+	info.params, info.uuid, err = verity.ReadSuperblock(r, hashOffset(h))
+	switch {
+	case errors.Is(err, verity.ErrNoSuperblock) && !h.ChecksumOK:
+		return nil, errors.New("EROFS superblock at offset 1024 is corrupted: its checksum does not fit")
+	case errors.Is(err, verity.ErrNoSuperblock):
+		return info, nil
+	case err != nil:
+		return nil, err
+	}
+	if dataSize := info.params.DataBlocks * uint64(info.params.DataBlockSize); dataSize != uint64(h.Size()) {
+		return nil, fmt.Errorf("verity superblock protects %d bytes, the EROFS image has %d", dataSize, h.Size())
+	}
+	if end := info.params.End(); end != uint64(size) {
+		return nil, fmt.Errorf("the verity tree ends at %d, the file has %d bytes: truncated or grown", end, size)
+	}
+	if info.root, err = verity.ComputeRoot(r, info.params); err != nil {
+		return nil, err
+	}
+	info.Verity = describeVerity(info.params, info.root)
+	return info, nil
+}
+
+// hashOffset returns where the verity superblock of an image would be.
+func hashOffset(h *erofs.Header) uint64 {
+	return (uint64(h.Size()) + verity.HashBlockSize - 1) &^ (verity.HashBlockSize - 1)
+}
+
+// Verify reads a whole volume of size bytes and returns nil if all of it fits its root hash, which must be rootHash unless
+// that is empty. A bad block is reported as a *verity.CorruptError.
+func Verify(ctx context.Context, r io.ReaderAt, size int64, rootHash string, progress func(bytes int64)) (*Info, error) {
+	info, err := Inspect(r, size)
+	if err != nil {
+		return nil, err
+	}
+	if info.Verity == nil {
+		return info, ErrNoVerity
+	}
+	root := info.root
+	if rootHash != "" {
+		if root, err = verity.ParseRoot(rootHash); err != nil {
+			return info, err
+		}
+	}
+	if err := verity.Check(ctx, r, info.params, root, progress); err != nil {
+		return info, err
+	}
+	// Without a root hash to hold it against, a tree says nothing about itself; but its superblock has part of the
+	// root hash that it was made with.
+	if info.uuid != verity.UUID(root) {
+		return info, fmt.Errorf("verity superblock at offset %d has UUID %x, root hash %x wants %x: "+
+			"superblock and tree are of different volumes, or not made by this project",
+			info.params.HashOffset, info.uuid, root, verity.UUID(root))
+	}
+	if !info.Image.ChecksumOK {
+		return info, errors.New("EROFS superblock at offset 1024: its checksum does not fit")
+	}
+	return info, nil
+}
