@@ -79,19 +79,28 @@ func Verify(ctx context.Context, r io.ReaderAt, size int64, rootHash string, pro
 		if root, err = verity.ParseRoot(rootHash); err != nil {
 			return info, err
 		}
+	} else if err := info.checkUUID(root); err != nil {
+		return info, err
 	}
 	if err := verity.Check(ctx, r, info.params, root, progress); err != nil {
 		return info, err
 	}
-	// Without a root hash to hold it against, a tree says nothing about itself; but its superblock has part of the
-	// root hash that it was made with.
-	if info.uuid != verity.UUID(root) {
-		return info, fmt.Errorf("verity superblock at offset %d has UUID %x, root hash %x wants %x: "+
-			"superblock and tree are of different volumes, or not made by this project",
-			info.params.HashOffset, info.uuid, root, verity.UUID(root))
+	if err := info.checkUUID(root); err != nil {
+		return info, err
 	}
 	if !info.Image.ChecksumOK {
 		return info, errors.New("EROFS superblock at offset 1024: its checksum does not fit")
 	}
 	return info, nil
+}
+
+// checkUUID holds the superblock's UUID against a root hash. Without a root hash from elsewhere a tree's top block says
+// nothing about itself; the UUID is what is left of the root hash that the volume was made with.
+func (info *Info) checkUUID(root [verity.DigestSize]byte) error {
+	if info.uuid == verity.UUID(root) {
+		return nil
+	}
+	return fmt.Errorf("top block of the tree at offset %d gives root hash %x, but the superblock's UUID %x at offset %d is not "+
+		"of it: one of them is damaged or of another volume, or another program made the volume",
+		info.params.TreeOffset(), root, info.uuid, info.params.HashOffset)
 }

@@ -1,0 +1,83 @@
+package volume_test
+
+import (
+	"bytes"
+	"context"
+	"io/fs"
+	"os"
+	"strings"
+	"testing"
+
+	goerofs "github.com/erofs/go-erofs"
+
+	"github.com/crio-erofs/crio-erofs/driver/volume"
+)
+
+// FuzzBuild feeds anything as a layer. What is accepted must verify, and another reader must find its way through it.
+func FuzzBuild(f *testing.F) {
+	f.Add(makeTar(f, dir("d"), file("d/f", "data"), symlink("l", "d"), hardlink("h", "d/f"), file("l/g", "x"), file(".wh.y", "")))
+	f.Add(makeTar(f, file(strings.Repeat("long/", 60)+"f", "")))
+	f.Add(raw("f", 1<<32, '0', ""))
+	f.Add(append(raw("dev", 0, '3', ""), twoZeroBlocks...))
+	f.Fuzz(func(t *testing.T, layer []byte) {
+		out, err := os.CreateTemp(t.TempDir(), "v")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer out.Close()
+		d, err := volume.Build(out, bytes.NewReader(layer), volume.BuildOptions{})
+		if err != nil {
+			return
+		}
+		if _, err := volume.Verify(context.Background(), out, d.Size, d.Verity.RootHash, nil); err != nil {
+			t.Fatalf("what was built does not verify: %v", err)
+		}
+		img, err := goerofs.Open(out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = fs.WalkDir(img, ".", func(path string, d fs.DirEntry, err error) error {
+			if err != nil {
+				return err
+			}
+			_, err = d.Info()
+			return err
+		})
+		if err != nil {
+			t.Fatalf("go-erofs: %v", err)
+		}
+	})
+}
+
+// FuzzVerify feeds anything as a volume.
+func FuzzVerify(f *testing.F) {
+	path, d, err := create(f, makeTar(f, file("f", "data")))
+	if err != nil {
+		f.Fatal(err)
+	}
+	good, err := os.ReadFile(path)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(good)
+	f.Add(good[:d.Verity.TreeOffset])
+	f.Add(good[:1200])
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if err := verify(b, d.Verity.RootHash); err == nil && !bytes.Equal(b, good) {
+			t.Error("verified with a root hash that is another volume's")
+		}
+		_ = verify(b, "")
+	})
+}
+
+// FuzzManifest feeds anything as a manifest.
+func FuzzManifest(f *testing.F) {
+	f.Add([]byte(`{"version":1,"id":"x","mount_point":"/m","volumes":[{"path":"/v/layer.erofs","size":4096,"layout":"aligned"}]}`))
+	f.Add([]byte(`{"version":1,"id":"x","mount_point":"/m","refusal":"no"}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		m, err := volume.ParseManifest(b)
+		if err == nil && m.Refusal == "" && len(m.Volumes) == 0 {
+			t.Error("accepted without volumes or refusal")
+		}
+	})
+}

@@ -1,0 +1,94 @@
+package tree
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// MountVolume mounts an EROFS volume read-only until the test ends and returns where.
+func MountVolume(t testing.TB, volume string) string {
+	t.Helper()
+	RequireRoot(t)
+	dir := t.TempDir()
+	err := unix.Mount(volume, dir, "erofs", unix.MS_RDONLY, "")
+	if errors.Is(err, unix.ENOTBLK) || errors.Is(err, unix.ENOTSUP) { // no file-backed mounts before Linux 6.12, nor on tmpfs
+		var out []byte
+		if out, err = exec.Command("mount", "-t", "erofs", "-o", "ro,loop", volume, dir).CombinedOutput(); err != nil {
+			t.Fatalf("mount %s with a loop device: %v: %s", volume, err, out)
+		}
+	}
+	if err != nil {
+		t.Fatalf("mount %s: %v", volume, err)
+	}
+	t.Cleanup(func() { unmount(t, dir) })
+	return dir
+}
+
+// MountOverlay mounts an overlay of lower directories, the topmost first, until the test ends and returns where.
+func MountOverlay(t testing.TB, lower ...string) string {
+	t.Helper()
+	RequireRoot(t)
+	dir, options := t.TempDir(), "lowerdir="
+	for i, l := range lower {
+		if i > 0 {
+			options += ":"
+		}
+		options += l
+	}
+	if len(lower) == 1 {
+		options += ":" + t.TempDir() // overlay wants two
+	}
+	if err := unix.Mount("overlay", dir, "overlay", unix.MS_RDONLY, options); err != nil {
+		t.Fatalf("mount overlay of %q: %v", lower, err)
+	}
+	t.Cleanup(func() { unmount(t, dir) })
+	return dir
+}
+
+// SmallFileSystem makes an ext4 file system of size bytes, mounted until the test ends, and returns where.
+func SmallFileSystem(t testing.TB, size int64) string {
+	t.Helper()
+	RequireRoot(t)
+	img := t.TempDir() + "/small.img"
+	if err := os.WriteFile(img, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(img, size); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("mkfs.ext4", "-q", "-m", "0", img).CombinedOutput(); err != nil {
+		t.Fatalf("mkfs.ext4: %v: %s", err, out)
+	}
+	dir := t.TempDir()
+	if out, err := exec.Command("mount", "-o", "loop", img, dir).CombinedOutput(); err != nil {
+		t.Fatalf("mount %s: %v: %s", img, err, out)
+	}
+	t.Cleanup(func() { unmount(t, dir) })
+	return dir
+}
+
+func unmount(t testing.TB, dir string) {
+	if err := unix.Unmount(dir, 0); err != nil {
+		t.Errorf("unmount %s: %v", dir, err)
+	}
+}
+
+// RequireRoot skips a test that must mount.
+func RequireRoot(t testing.TB) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root to mount")
+	}
+}
+
+// RequireTool skips a test that needs a program that is not there.
+func RequireTool(t testing.TB, name string) {
+	t.Helper()
+	if _, err := exec.LookPath(name); err != nil {
+		t.Skipf("needs %s: %v", name, err)
+	}
+}
