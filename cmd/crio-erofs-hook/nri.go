@@ -1,0 +1,48 @@
+package main
+
+import (
+	"context"
+	"io"
+	"log/syslog"
+
+	"github.com/sirupsen/logrus"
+	lsyslog "github.com/sirupsen/logrus/hooks/syslog"
+	"github.com/spf13/cobra"
+
+	"github.com/crio-erofs/crio-erofs/hooks/nri"
+)
+
+func newNRICommand() *cobra.Command {
+	var external nri.External
+	cmd := &cobra.Command{
+		Use:   "nri",
+		Short: "Be an NRI plugin that connects to CRI-O's NRI socket",
+		Long: "Be an NRI plugin that connects to CRI-O's NRI socket. It waits while there is no socket, and connects\n" +
+			"again after CRI-O was restarted. SIGTERM ends it.\n\n" +
+			"Do not run it beside the same plugin in CRI-O's plugin directory: NRI refuses a container for which two\n" +
+			"plugins set one annotation.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if nri.Preinstalled() {
+				return runPreinstalled(cmd.Context())
+			}
+			return external.Run(cmd.Context())
+		},
+	}
+	cmd.Flags().StringVar(&external.Socket, "socket", nri.DefaultSocket, "CRI-O's NRI socket (nri_listen)")
+	cmd.Flags().StringVar(&external.Name, "name", nri.PluginName, "name to register")
+	cmd.Flags().StringVar(&external.Index, "idx", nri.PluginIndex, "two digits; NRI asks plugins in this order")
+	return cmd
+}
+
+// runPreinstalled logs to the system's log, if there is one: the runtime gives a pre-installed plugin /dev/null as
+// standard error.
+func runPreinstalled(ctx context.Context) error {
+	hook, err := lsyslog.NewSyslogHook("", "", syslog.LOG_INFO|syslog.LOG_DAEMON, nri.PluginName)
+	if err == nil {
+		logrus.AddHook(hook)
+		logrus.SetOutput(io.Discard)
+		logrus.SetFormatter(&logrus.TextFormatter{DisableTimestamp: true, DisableColors: true})
+	}
+	return nri.RunPreinstalled(ctx)
+}

@@ -1,0 +1,134 @@
+package nri
+
+import (
+	"context"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/containerd/nri/pkg/api"
+	"github.com/containerd/nri/pkg/net/multiplex"
+	"github.com/containerd/ttrpc"
+	"github.com/sirupsen/logrus"
+)
+
+// leavingRuntime goes away at the worst moment: it has registered the plugin, and configures it no more.
+type leavingRuntime struct {
+	api.RuntimeService
+	registered chan *api.RegisterPluginRequest
+}
+
+func (r *leavingRuntime) RegisterPlugin(_ context.Context, req *api.RegisterPluginRequest) (*api.Empty, error) {
+	r.registered <- req
+	return &api.Empty{}, nil
+}
+
+// serve answers one connection, and closes it a moment after the registration.
+func (r *leavingRuntime) serve(conn net.Conn) error {
+	mux := multiplex.Multiplex(conn)
+	defer mux.Close()
+	l, err := mux.Listen(multiplex.RuntimeServiceConn)
+	if err != nil {
+		return err
+	}
+	s, err := ttrpc.NewServer()
+	if err != nil {
+		return err
+	}
+	api.RegisterRuntimeService(s, r)
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(context.Background(), l) }()
+	time.Sleep(200 * time.Millisecond) // the answer has to go out first
+	s.Close()
+	<-done
+	return nil
+}
+
+func TestRuntimeLeavesDuringHandshake(t *testing.T) {
+	defer func(d time.Duration) { handshakeLimit = d }(handshakeLimit)
+	handshakeLimit = 300 * time.Millisecond
+	socket := filepath.Join(t.TempDir(), "s")
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	r := &leavingRuntime{registered: make(chan *api.RegisterPluginRequest, 10)}
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			if err := r.serve(conn); err != nil {
+				t.Error(err)
+			}
+		}
+	}()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- External{Socket: socket}.Run(ctx) }()
+	for n := range 2 { // it comes again
+		select {
+		case req := <-r.registered:
+			if req.PluginName != PluginName || req.PluginIdx != PluginIndex {
+				t.Errorf("registered %v", req)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatalf("no registration %d within 10 s", n+1)
+		}
+	}
+	cancel()
+	select {
+	case err := <-done:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(5 * time.Second):
+		t.Error("Run does not end with its context")
+	}
+}
+
+func TestExternalRefusesIndex(t *testing.T) {
+	err := External{Socket: filepath.Join(t.TempDir(), "s"), Index: "1"}.Run(context.Background())
+	if err == nil || !strings.Contains(err.Error(), `--idx: invalid plugin index "1"`) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestApplyConfig(t *testing.T) {
+	defer logrus.SetLevel(logrus.GetLevel())
+	for _, tt := range []struct{ config, want string }{
+		{"", ""},
+		{" \n", ""},
+		{"{}", ""},
+		{`{"log_level": "debug"}`, ""},
+		{`{"log_level": "loud"}`, `not a valid logrus Level: "loud"`},
+		{`{"loglevel": "debug"}`, `unknown field "loglevel"; valid is`},
+		{`log_level = "debug"`, "invalid character"},
+	} {
+		logrus.SetLevel(logrus.InfoLevel)
+		err := applyConfig(tt.config)
+		if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
+			t.Errorf("%s: got %v, want %q", tt.config, err, tt.want)
+		}
+		if got := logrus.GetLevel() == logrus.DebugLevel; got != (tt.config == `{"log_level": "debug"}`) {
+			t.Errorf("%s: level %v", tt.config, logrus.GetLevel())
+		}
+	}
+}
+
+// The sample that is installed is one that is accepted.
+func TestSampleConfig(t *testing.T) {
+	defer logrus.SetLevel(logrus.GetLevel())
+	b, err := os.ReadFile("../../contrib/nri/conf.d/10-crio-erofs.conf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := applyConfig(string(b)); err != nil {
+		t.Error(err)
+	}
+}
