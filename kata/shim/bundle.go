@@ -1,0 +1,118 @@
+package shim
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// annotationContainerType is written by CRI-O on every container, after the pod's own annotations
+	// (cri-o 1.34, internal/factory/container/container.go, server/sandbox_run_linux.go).
+	annotationContainerType = "io.kubernetes.cri-o.ContainerType"
+	containerTypeSandbox    = "sandbox"
+
+	addressFile = "address"  // CRI-O reads it when it comes back after a restart
+	shimPIDFile = "shim.pid" // a real shim that made a daemon wrote its pid there
+
+	maxConfigSize = 16 << 20
+)
+
+// bundleConfig is the part of a bundle's config.json that decides about the rootfs.
+type bundleConfig struct {
+	Root struct {
+		Path string `json:"path"`
+	} `json:"root"`
+	Annotations map[string]string `json:"annotations"`
+}
+
+func (c *bundleConfig) isSandbox() bool {
+	return c.Annotations[annotationContainerType] == containerTypeSandbox
+}
+
+func readBundleConfig(bundle string) (*bundleConfig, error) {
+	if !filepath.IsAbs(bundle) {
+		return nil, fmt.Errorf("bundle %q is not an absolute path", bundle)
+	}
+	path := filepath.Join(bundle, "config.json")
+	b, err := readSmallFile(path, maxConfigSize)
+	if err != nil {
+		return nil, fmt.Errorf("container's configuration: %w", err)
+	}
+	c := &bundleConfig{}
+	if err := json.Unmarshal(b, c); err != nil {
+		return nil, fmt.Errorf("container's configuration %s: %w", path, err)
+	}
+	if c.Root.Path == "" {
+		return nil, fmt.Errorf("container's configuration %s: no root.path", path)
+	}
+	if !filepath.IsAbs(c.Root.Path) { // relative to the bundle, says the OCI runtime specification
+		c.Root.Path = filepath.Join(bundle, c.Root.Path)
+	}
+	return c, nil
+}
+
+// readSmallFile reads a regular file of at most max bytes. It follows no symlink and waits for no writer of a fifo.
+func readSmallFile(path string, limit int64) ([]byte, error) {
+	f, err := openRegular(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(b)) > limit {
+		return nil, fmt.Errorf("%s is larger than %d bytes", path, limit)
+	}
+	return b, nil
+}
+
+// openRegular opens a regular file for reading; anything else at that path, a symlink included, is an error.
+func openRegular(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if errors.Is(err, unix.ELOOP) {
+		return nil, fmt.Errorf("%s is a symbolic link, not a regular file", path)
+	}
+	if err != nil {
+		return nil, err
+	}
+	fi, err := f.Stat()
+	if err == nil && !fi.Mode().IsRegular() {
+		err = fmt.Errorf("%s is not a regular file but %s", path, fi.Mode().Type())
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// writeFileAtomic replaces a file: readers see the old or the new content.
+func writeFileAtomic(path string, content []byte, perm os.FileMode) (err error) {
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			os.Remove(f.Name())
+		}
+	}()
+	if _, err = f.Write(content); err == nil {
+		err = f.Chmod(perm)
+	}
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
+}

@@ -1,0 +1,263 @@
+package shim
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	"golang.org/x/sys/unix"
+
+	"github.com/crio-erofs/crio-erofs/kata"
+)
+
+const (
+	// decideTimeout bounds how long a create may wait for the host's file system. Later requests of the same
+	// connection wait behind it, because a ttrpc server refuses stream ids that come out of order.
+	decideTimeout = 30 * time.Second
+
+	// lingerTimeout bounds how long a client may take to notice the end of its connection.
+	lingerTimeout = time.Second
+
+	// dialTimeout bounds how long a real shim with a full backlog is asked again.
+	dialTimeout = 5 * time.Second
+)
+
+// proxy passes ttrpc connections on to the real shim.
+type proxy struct {
+	realPath string // of the real shim's socket
+	decide   func(createRequest) ([]kata.Mount, error)
+	created  func() // called when a create has been answered
+	log      *logrus.Entry
+
+	decideTimeout time.Duration
+
+	conns sync.WaitGroup
+}
+
+// serve handles one client's connection, with a connection of its own to the real shim, until either side ends.
+func (p *proxy) serve(client *net.UnixConn) {
+	defer client.Close()
+	if err := sameUser(client); err != nil {
+		p.log.Warnf("connection refused: %v", err)
+		return
+	}
+	upstream, err := dial(p.realPath)
+	if err != nil {
+		p.log.Errorf("real shim: %v", err)
+		return
+	}
+	c := &conn{proxy: p, client: client, upstream: upstream, creates: map[uint32]bool{}}
+	go func() {
+		// The client is gone, or upstream no longer takes anything. Ending upstream ends fromUpstream below.
+		if err := c.fromClient(); err != nil && !isClosed(err) {
+			p.log.Warnf("client's connection: %v", err)
+		}
+		upstream.Close()
+	}()
+	if err := c.fromUpstream(); err != nil && !isClosed(err) {
+		p.log.Warnf("real shim's connection: %v", err)
+	}
+	upstream.Close()
+	c.linger()
+}
+
+// conn is one client's connection and the real shim's that belongs to it.
+type conn struct {
+	*proxy
+	client, upstream *net.UnixConn
+
+	toClient sync.Mutex // whole frames only
+	creating sync.Mutex
+	creates  map[uint32]bool // streams of creates that were passed on and not answered yet
+}
+
+// fromClient passes requests on, in their order.
+func (c *conn) fromClient() error {
+	r := newFrameReader(c.client)
+	for {
+		f, err := r.next()
+		if err != nil {
+			return err
+		}
+		out, refusal := c.request(f)
+		if refusal != nil {
+			c.log.Warnf("stream %d refused: %v", f.streamID(), refusal)
+			if err := c.answer(statusFrame(f.streamID(), refusal)); err != nil {
+				return err
+			}
+			continue
+		}
+		if _, err := c.upstream.Write(out); err != nil {
+			return err
+		}
+	}
+}
+
+// fromUpstream passes answers back.
+func (c *conn) fromUpstream() error {
+	r := newFrameReader(c.upstream)
+	for {
+		f, err := r.next()
+		if err != nil {
+			return err
+		}
+		if f.oversized() {
+			f = statusFrame(f.streamID(), oversized(f))
+		}
+		if err := c.answer(f); err != nil {
+			return err
+		}
+		if c.endsCreate(f) {
+			c.created()
+		}
+	}
+}
+
+func (c *conn) answer(f frame) error {
+	c.toClient.Lock()
+	defer c.toClient.Unlock()
+	_, err := c.client.Write(f)
+	return err
+}
+
+// request returns what to send to the real shim for a client's frame, or why the client is to get an error instead.
+func (c *conn) request(f frame) (frame, error) {
+	if f.oversized() {
+		return nil, oversized(f)
+	}
+	if f.kind() != frameRequest {
+		return f, nil
+	}
+	req, err := parseRequest(f.payload())
+	if err != nil {
+		return nil, &statusError{codeInvalidArgument, err}
+	}
+	if !req.isCreate() {
+		return f, nil
+	}
+	return c.create(f, req)
+}
+
+func (c *conn) create(f frame, req request) (frame, error) {
+	create, err := parseCreate(req.payload)
+	if err != nil {
+		return nil, &statusError{codeInvalidArgument, err}
+	}
+	start := time.Now()
+	rootfs, err := c.decideInTime(create)
+	if err != nil {
+		return nil, fmt.Errorf("container %s: %w", create.id, err)
+	}
+	c.log.Infof("create of %s: %d mounts, decided in %v", create.id, len(rootfs), time.Since(start))
+	out := f
+	if rootfs != nil {
+		payload := withRootfs(f.payload(), req, rootfs)
+		if len(payload) > framePayloadMax {
+			return nil, &statusError{codeResourceExhausted, fmt.Errorf("container %s: create request of %d bytes with "+
+				"its rootfs; ttrpc takes at most %d", create.id, len(payload), framePayloadMax)}
+		}
+		out = newFrame(f.streamID(), frameRequest, f.flags(), payload)
+	}
+	c.creating.Lock()
+	c.creates[f.streamID()] = true
+	c.creating.Unlock()
+	return out, nil
+}
+
+// decideInTime lets no hanging file system block the connection for ever.
+func (c *conn) decideInTime(create createRequest) ([]kata.Mount, error) {
+	type result struct {
+		rootfs []kata.Mount
+		err    error
+	}
+	done := make(chan result, 1)
+	go func() {
+		var r result
+		defer func() {
+			// The other containers of the pod live on this process's connections.
+			if p := recover(); p != nil {
+				r = result{err: fmt.Errorf("[internal error] %v\n%s", p, debug.Stack())}
+			}
+			done <- r
+		}()
+		r.rootfs, r.err = c.decide(create)
+	}()
+	select {
+	case r := <-done:
+		return r.rootfs, r.err
+	case <-time.After(c.decideTimeout):
+		return nil, &statusError{codeDeadlineExceeded, fmt.Errorf("manifest and volumes could not be read in %v: is the "+
+			"container store's file system hanging?", c.decideTimeout)}
+	}
+}
+
+// endsCreate says whether f is the answer to a create.
+func (c *conn) endsCreate(f frame) bool {
+	c.creating.Lock()
+	defer c.creating.Unlock()
+	if f.kind() != frameResponse || !c.creates[f.streamID()] {
+		return false
+	}
+	delete(c.creates, f.streamID())
+	return true
+}
+
+// linger tells the client that the connection has ended. A socket that is closed with unread data resets the peer,
+// which could take answers away that were sent before; so the client gets its end of file first.
+func (c *conn) linger() {
+	if err := c.client.CloseWrite(); err != nil {
+		return
+	}
+	_ = c.client.SetReadDeadline(time.Now().Add(lingerTimeout))
+	_, _ = io.Copy(io.Discard, c.client)
+}
+
+func oversized(f frame) error {
+	return &statusError{codeResourceExhausted, fmt.Errorf("ttrpc message of %d bytes; at most %d are allowed",
+		f.length(), framePayloadMax)}
+}
+
+// isClosed says whether an error is the ordinary end of a connection.
+func isClosed(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) || errors.Is(err, unix.EPIPE) ||
+		errors.Is(err, unix.ECONNRESET)
+}
+
+// sameUser refuses clients of another user, should the socket's mode ever let one in.
+func sameUser(c *net.UnixConn) error {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var cred *unix.Ucred
+	var credErr error
+	if err := raw.Control(func(fd uintptr) {
+		cred, credErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+	}); err != nil {
+		return err
+	}
+	if credErr != nil {
+		return credErr
+	}
+	if int(cred.Uid) != unix.Geteuid() {
+		return fmt.Errorf("client of uid %d; only %d may connect", cred.Uid, unix.Geteuid())
+	}
+	return nil
+}
+
+// dial connects to a unix socket. A backlog that is full (EAGAIN) is no reason to give up at once.
+func dial(path string) (*net.UnixConn, error) {
+	deadline := time.Now().Add(dialTimeout)
+	for {
+		c, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: path, Net: "unix"})
+		if err == nil || !errors.Is(err, unix.EAGAIN) || time.Now().After(deadline) {
+			return c, err
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}

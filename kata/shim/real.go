@@ -1,0 +1,190 @@
+package shim
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// envRealShim names the real shim, should its name not follow from ours.
+	envRealShim = "CRIO_EROFS_REAL_SHIM"
+
+	// nameInfix is what our name has and the real shim's has not.
+	nameInfix = "-erofs"
+
+	// maxOutput bounds what is kept of a real shim's output.
+	maxOutput = 16 << 10
+)
+
+// findReal returns the real shim's path for the name that this program was started by: the same directory and name
+// without "-erofs", else that name in PATH.
+func findReal(argv0 string) (string, error) {
+	if p := os.Getenv(envRealShim); p != "" {
+		if !filepath.IsAbs(p) {
+			return "", fmt.Errorf("real Kata shim: %s=%q is not an absolute path", envRealShim, p)
+		}
+		if err := usableReal(p); err != nil {
+			return "", fmt.Errorf("real Kata shim, from %s: %w", envRealShim, err)
+		}
+		return p, nil
+	}
+	dir, base := filepath.Split(argv0)
+	i := strings.LastIndex(base, nameInfix)
+	if i < 0 {
+		return "", fmt.Errorf("the program's name %q has no %q in it, so the real Kata shim's name does not follow from "+
+			"it: rename it or set %s", base, nameInfix, envRealShim)
+	}
+	name := base[:i] + base[i+len(nameInfix):]
+	if dir == "" {
+		dir = filepath.Dir(lookPathOr(argv0, "."))
+	}
+	beside, err := filepath.Abs(filepath.Join(dir, name))
+	if err != nil {
+		return "", err
+	}
+	besideErr := usableReal(beside)
+	if besideErr == nil {
+		return beside, nil
+	}
+	if p, err := exec.LookPath(name); err == nil {
+		if err := usableReal(p); err != nil {
+			return "", fmt.Errorf("real Kata shim: %w", err)
+		}
+		return filepath.Abs(p)
+	}
+	return "", fmt.Errorf("real Kata shim not found: %w, and no %s in PATH: install Kata Containers there or set %s",
+		besideErr, name, envRealShim)
+}
+
+func lookPathOr(name, other string) string {
+	if p, err := exec.LookPath(name); err == nil {
+		return p
+	}
+	return other
+}
+
+// usableReal makes sure that a path is a program, and not this one, which would call itself for ever.
+func usableReal(path string) error {
+	fi, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	if fi.IsDir() || fi.Mode().Perm()&0o111 == 0 {
+		return fmt.Errorf("%s is not an executable file", path)
+	}
+	self, err := os.Stat("/proc/self/exe")
+	if err != nil {
+		return err
+	}
+	if os.SameFile(self, fi) {
+		return fmt.Errorf("%s is this program itself", path)
+	}
+	return nil
+}
+
+// execReal becomes the real shim.
+func execReal(program string, args []string) error {
+	err := unix.Exec(program, append([]string{program}, args...), os.Environ())
+	return fmt.Errorf("exec %s: %w", program, err)
+}
+
+// output is what a program wrote and how it ended.
+type output struct {
+	stdout, stderr string
+	err            error
+}
+
+// runReal runs the real shim to its end with our environment and working directory. Output goes to files in memory
+// and not to pipes: a daemon that keeps one open must not keep us waiting.
+func runReal(ctx context.Context, program string, args []string) output {
+	stdout, err := memFile("stdout")
+	if err != nil {
+		return output{err: err}
+	}
+	defer stdout.Close()
+	stderr, err := memFile("stderr")
+	if err != nil {
+		return output{err: err}
+	}
+	defer stderr.Close()
+	cmd := exec.CommandContext(ctx, program, args...)
+	cmd.Stdout, cmd.Stderr = stdout, stderr
+	err = cmd.Run()
+	return output{stdout: readOutput(stdout), stderr: readOutput(stderr), err: err}
+}
+
+func memFile(name string) (*os.File, error) {
+	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("memfd_create: %w", err)
+	}
+	return os.NewFile(uintptr(fd), name), nil
+}
+
+func readOutput(f *os.File) string {
+	b := make([]byte, maxOutput)
+	n, _ := f.ReadAt(b, 0)
+	return string(bytes.TrimSpace(b[:n]))
+}
+
+// startReal runs the real shim's start and returns the address that it prints. runtime-rs ends with status 0 even if
+// it fails (kata-containers 4.1.0, src/runtime-rs/crates/shim/src/bin/main.rs), so the output has to be looked at.
+func startReal(program string, args []string) (string, error) {
+	out := runReal(context.Background(), program, args)
+	address := out.stdout
+	if out.err == nil && (!strings.HasPrefix(address, unixScheme+"/") || strings.ContainsAny(address, "\r\n")) {
+		out.err = fmt.Errorf("it printed %q, which is no %s address", address, unixScheme)
+	}
+	if out.err == nil {
+		return address, nil
+	}
+	said := strings.TrimSpace(out.stderr + "\n" + out.stdout)
+	if said == "" {
+		said = "it wrote nothing to stderr"
+	}
+	return "", fmt.Errorf("real Kata shim %s start: %w: %s", program, out.err, said)
+}
+
+// shutdownReal ends a real shim that was started and cannot be used.
+func shutdownReal(address, id string) error {
+	path := strings.TrimPrefix(address, unixScheme)
+	c, err := dial(path)
+	if err != nil {
+		return ignoreRefused(err)
+	}
+	defer c.Close()
+	if err := c.SetDeadline(time.Now().Add(3 * time.Second)); err != nil {
+		return err
+	}
+	if _, err := c.Write(shutdownFrame(id)); err != nil {
+		return err
+	}
+	if _, err := newFrameReader(c).next(); err != nil && !isClosed(err) {
+		return err
+	}
+	for range 50 {
+		if !realAlive(path) {
+			removeStaleSocket(path)
+			return nil
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	return errors.New("it still runs after Shutdown")
+}
+
+func ignoreRefused(err error) error {
+	if errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ENOENT) {
+		return nil
+	}
+	return err
+}

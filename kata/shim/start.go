@@ -1,0 +1,76 @@
+package shim
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// start is what CRI-O runs for every container of a pod, in the container's bundle. It runs the real shim's start and
+// returns the address of the pod's proxy.
+//
+// Nothing here looks into config.json: whether a container is a sandbox's or belongs to one is decided by the real
+// shim, by rules of its version, and shows in the address that it prints.
+func start(program string, args []string, id string) (string, error) {
+	realAddress, err := startReal(program, args)
+	if err != nil {
+		return "", err
+	}
+	address, err := ensureProxy(program, realAddress, id)
+	if err == nil {
+		// The real shim has left its own address there, and a restarted CRI-O would go past us.
+		err = writeFileAtomic(addressFile, []byte(address), 0o644)
+	}
+	if err == nil {
+		return address, nil
+	}
+	err = fmt.Errorf("proxy before %s: %w", realAddress, err)
+	if shimPID() == 0 {
+		return "", err // a container's start: the pod's real shim was there before
+	}
+	if serr := shutdownReal(realAddress, id); serr != nil {
+		err = errors.Join(err, fmt.Errorf("end the real shim, pid %d: %w", shimPID(), serr))
+	}
+	return "", err
+}
+
+// ensureProxy returns the address of the proxy before a real shim, and starts it unless it runs.
+func ensureProxy(program, realAddress, id string) (string, error) {
+	p, err := lockPod(podDir(runDir(), realAddress))
+	if err != nil {
+		return "", err
+	}
+	serves, err := p.serves()
+	if err != nil || serves {
+		defer p.unlock()
+		return p.address(), err
+	}
+	state := &podState{RealAddress: realAddress, RealShim: program, RealPID: shimPID(), StartedFor: id}
+	old, err := p.readState()
+	if err == nil && state.RealPID == 0 {
+		state.RealPID = old.RealPID
+	}
+	if err := p.startDaemon(state); err != nil && old == nil {
+		return "", errors.Join(err, p.remove())
+	} else if err != nil {
+		p.unlock() // the next container of the pod may have more luck
+		return "", err
+	}
+	defer p.unlock()
+	return p.address(), nil
+}
+
+// shimPID returns the pid that a real shim's start left in the bundle when it made a daemon, else 0.
+func shimPID() int {
+	b, err := readSmallFile(filepath.Join(".", shimPIDFile), 64)
+	if err != nil {
+		return 0
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(b)))
+	if err != nil || pid < 1 {
+		return 0
+	}
+	return pid
+}
