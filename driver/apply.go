@@ -1,0 +1,188 @@
+package driver
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	graphdriver "github.com/containers/storage/drivers"
+	"github.com/containers/storage/pkg/archive"
+	"github.com/containers/storage/pkg/chrootarchive"
+	"github.com/containers/storage/pkg/directory"
+	"github.com/containers/storage/pkg/idtools"
+
+	"github.com/crio-erofs/crio-erofs/driver/volume"
+)
+
+// ApplyDiff gives a layer its content: an uncompressed tar stream with AUFS whiteouts. A layer that Create made and
+// nobody has written to becomes a volume layer. In any other layer the stream is unpacked, as overlay does it.
+// It returns the sum of the sizes of the layer's files.
+func (d *Driver) ApplyDiff(id, parent string, opts graphdriver.ApplyDiffOpts) (size int64, err error) {
+	defer func() {
+		if err != nil {
+			abandon(opts.Diff, err)
+		}
+	}()
+	l, err := d.readLayer(id)
+	if err != nil {
+		return 0, err
+	}
+	if l.Kind == kindVolume {
+		return 0, fmt.Errorf("layer %s has its content already, in the read-only volume %s: apply the diff to a new layer",
+			id, l.Volume)
+	}
+	if l.Parent != parent {
+		return d.naive.ApplyDiff(id, parent, opts)
+	}
+	asVolume, err := d.canBecomeVolume(l, &opts)
+	if err != nil {
+		return 0, fmt.Errorf("layer %s: %w", id, err)
+	}
+	if !asVolume {
+		return d.unpack(l, opts)
+	}
+	if size, err = d.convert(l, opts.Diff); err != nil {
+		return 0, fmt.Errorf("convert layer %s to an EROFS volume: %w", id, err)
+	}
+	return size, nil
+}
+
+// abandon tells the writer of a stream, where it is a pipe, that nobody will read the rest. Otherwise the goroutine
+// that containers/storage lets write into it would wait forever.
+func abandon(diff io.Reader, cause error) {
+	if pipe, ok := diff.(*io.PipeReader); ok {
+		_ = pipe.CloseWithError(cause)
+	}
+}
+
+// canBecomeVolume says whether the layer's content will be just that of the stream. A volume holds the ids of the
+// stream unchanged, so a layer with id mappings stays a directory.
+func (d *Driver) canBecomeVolume(l *layer, opts *graphdriver.ApplyDiffOpts) (bool, error) {
+	if l.ReadWrite || opts.ForceMask != nil || (opts.Mappings != nil && !opts.Mappings.Empty()) {
+		return false, nil
+	}
+	if isMountPoint(d.mergedDir(l.ID)) {
+		return false, nil
+	}
+	return isEmpty(d.diffDir(l.ID))
+}
+
+// unpack extracts the stream into a directory layer.
+func (d *Driver) unpack(l *layer, opts graphdriver.ApplyDiffOpts) (int64, error) {
+	mappings := opts.Mappings
+	if mappings == nil {
+		mappings = &idtools.IDMappings{}
+	}
+	err := chrootarchive.UntarUncompressed(opts.Diff, d.diffDir(l.ID), &archive.TarOptions{
+		UIDMaps:           mappings.UIDs(),
+		GIDMaps:           mappings.GIDs(),
+		IgnoreChownErrors: opts.IgnoreChownErrors,
+		ForceMask:         opts.ForceMask,
+		WhiteoutFormat:    archive.OverlayWhiteoutFormat,
+	})
+	if err != nil {
+		return 0, fmt.Errorf("unpack into layer %s: %w", l.ID, err)
+	}
+	return directory.Size(d.diffDir(l.ID))
+}
+
+// convert makes a volume of the stream and the layer a volume layer.
+func (d *Driver) convert(l *layer, diff io.Reader) (size int64, err error) {
+	d.lock.Lock()
+	t, err := d.newTmp()
+	d.lock.Unlock()
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, t.remove()) }()
+	dir := filepath.Join(t.path, "volume")
+	if err = os.Mkdir(dir, dirMode); err != nil {
+		return 0, err
+	}
+	desc, err := buildVolume(dir, diff, d.options.layout)
+	if err != nil {
+		return 0, err
+	}
+	usage, root, err := d.examine(filepath.Join(dir, volumeFile))
+	if err != nil {
+		return 0, err
+	}
+	return usage.Size, d.makeVolumeLayer(dir, desc, l.ID, usage, root)
+}
+
+// buildVolume writes a volume and what belongs to it to dir, and syncs it all.
+func buildVolume(dir string, diff io.Reader, layout volume.Layout) (_ *volume.Description, err error) {
+	path := filepath.Join(dir, volumeFile)
+	out, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, out.Close()) }()
+	desc, err := volume.Build(out, diff, volume.BuildOptions{Layout: layout})
+	if err != nil {
+		return nil, err
+	}
+	// Who computes digests of the stream on its way here wants to see it end.
+	if _, err := io.Copy(io.Discard, diff); err != nil {
+		return nil, err
+	}
+	if err := out.Chmod(0o444); err != nil {
+		return nil, err
+	}
+	if err := out.Sync(); err != nil {
+		return nil, err
+	}
+	verityPath := filepath.Join(dir, volume.VerityFileName)
+	if err := volume.WriteVerityFile(verityPath, desc.Verity); err != nil {
+		return nil, err
+	}
+	if err := syncPath(verityPath); err != nil {
+		return nil, err
+	}
+	// Syncs the directory too.
+	return desc, writeJSON(filepath.Join(dir, descriptionFile), desc, 0o444, true)
+}
+
+// examine mounts a new volume, out of sight, and walks all of it. So no volume gets into the store that this kernel
+// would not mount, or has an inode that it cannot read.
+func (d *Driver) examine(path string) (*directory.DiskUsage, *rootAttrs, error) {
+	mnt, err := d.openVolumeFile(path)
+	if err != nil {
+		return nil, nil, fmt.Errorf("examine the new volume: %w", err)
+	}
+	defer mnt.Close()
+	usage, err := directory.Usage(fdPath(mnt))
+	if err != nil {
+		return nil, nil, fmt.Errorf("examine the new volume: %w", err)
+	}
+	root, err := statRoot(fdPath(mnt))
+	return usage, &root, err
+}
+
+// makeVolumeLayer publishes the volume in dir as the content of the layer.
+func (d *Driver) makeVolumeLayer(dir string, desc *volume.Description, id string, usage *directory.DiskUsage,
+	root *rootAttrs) error {
+	d.lock.Lock()
+	defer d.lock.Unlock()
+	l, err := d.readLayer(id)
+	if err != nil {
+		return fmt.Errorf("the layer went away meanwhile: %w", err)
+	}
+	if l.Kind == kindVolume {
+		if l.RootHash == desc.Verity.RootHash {
+			return nil // another process did the same at the same time
+		}
+		return fmt.Errorf("it got another content meanwhile, volume %s", l.Volume)
+	}
+	l.Kind, l.Volume, l.RootHash = kindVolume, volumeName(desc), desc.Verity.RootHash
+	l.Size, l.Inodes, l.Root = usage.Size, usage.InodeCount, root
+	if err := d.publish(dir, desc, l); err != nil {
+		return err
+	}
+	// They are empty. If they cannot be removed, they are merely in nobody's way.
+	_ = removeAll(d.diffDir(id))
+	_ = removeAll(d.workDir(id))
+	return nil
+}

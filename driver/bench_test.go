@@ -1,0 +1,118 @@
+package driver_test
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"testing"
+
+	graphdriver "github.com/containers/storage/drivers"
+	"github.com/containers/storage/drivers/overlay"
+
+	"github.com/crio-erofs/crio-erofs/driver"
+)
+
+// drivers are this one and, to compare with, the one that everybody has.
+var drivers = map[string]func(home string, opts graphdriver.Options) (graphdriver.Driver, error){
+	"erofs": driver.Init,
+	"overlay": func(home string, opts graphdriver.Options) (graphdriver.Driver, error) {
+		opts.DriverOptions = []string{"overlay.skip_mount_home=true"} // does not make its home a mount
+		return overlay.Init(home, opts)
+	},
+}
+
+func benchDrivers(b *testing.B, bench func(b *testing.B, d graphdriver.Driver)) {
+	if testing.Short() {
+		b.Skip("mounts file systems")
+	}
+	for name, open := range drivers {
+		b.Run(name, func(b *testing.B) {
+			d, err := open(b.TempDir(), graphdriver.Options{RunRoot: b.TempDir()})
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.Cleanup(func() {
+				if err := d.Cleanup(); err != nil {
+					b.Error(err)
+				}
+			})
+			bench(b, d)
+		})
+	}
+}
+
+// BenchmarkApplyDiff pulls a layer of 4000 files of 16 KiB.
+func BenchmarkApplyDiff(b *testing.B) {
+	var files []file
+	for i := range 4000 {
+		files = append(files, file{name: fmt.Sprintf("f%d", i), content: strings.Repeat(fmt.Sprintf("%016d", i), 1024)})
+	}
+	layer := makeTar(b, files...)
+	benchDrivers(b, func(b *testing.B, d graphdriver.Driver) {
+		b.SetBytes(int64(len(layer)))
+		for b.Loop() {
+			apply(b, d, "layer", "", layer)
+			if err := d.Remove("layer"); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
+// BenchmarkContainer makes, mounts, unmounts and removes a container of an image with 20 layers, while another one of
+// the same image is mounted or not.
+func BenchmarkContainer(b *testing.B) {
+	for _, first := range []bool{true, false} {
+		b.Run(fmt.Sprintf("first=%v", first), func(b *testing.B) {
+			benchDrivers(b, func(b *testing.B, d graphdriver.Driver) {
+				top := ""
+				for i := range 20 {
+					id := fmt.Sprintf("layer%d", i)
+					apply(b, d, id, top, makeTar(b, file{name: id, content: id}))
+					top = id
+				}
+				if !first {
+					if err := d.CreateReadWrite("other", top, nil); err != nil {
+						b.Fatal(err)
+					}
+					get(b, d, "other")
+					defer put(b, d, "other")
+				}
+				for b.Loop() {
+					container(b, d, top)
+				}
+			})
+		})
+	}
+}
+
+func container(b *testing.B, d graphdriver.Driver, image string) {
+	if err := d.CreateReadWrite("c", image, nil); err != nil {
+		b.Fatal(err)
+	}
+	get(b, d, "c")
+	put(b, d, "c")
+	if err := d.Remove("c"); err != nil {
+		b.Fatal(err)
+	}
+}
+
+// BenchmarkInit opens a store that holds 200 layers.
+func BenchmarkInit(b *testing.B) {
+	d, root := newDriver(b)
+	for i := range 200 {
+		id := fmt.Sprintf("layer%d", i)
+		if err := d.Create(id, "", nil); err != nil {
+			b.Fatal(err)
+		}
+		diff := makeTar(b, file{name: "f", content: id})
+		if _, err := d.ApplyDiff(id, "", graphdriver.ApplyDiffOpts{Diff: bytes.NewReader(diff)}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for b.Loop() {
+		if _, err := openDriver(root); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,154 @@
+package driver
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+
+	graphdriver "github.com/containers/storage/drivers"
+	"github.com/containers/storage/pkg/idtools"
+	"github.com/containers/storage/pkg/system"
+	"github.com/sirupsen/logrus"
+)
+
+// Create makes an empty layer, which ApplyDiff turns into a volume layer.
+func (d *Driver) Create(id, parent string, opts *graphdriver.CreateOpts) error {
+	return d.create(id, parent, opts, false)
+}
+
+// CreateReadWrite makes an empty layer that stays writable, for a container.
+func (d *Driver) CreateReadWrite(id, parent string, opts *graphdriver.CreateOpts) error {
+	return d.create(id, parent, opts, true)
+}
+
+// CreateFromTemplate makes a layer with the content of the template: a child of it, as overlay does. The template
+// must not be removed before its copy.
+func (d *Driver) CreateFromTemplate(id, template string, _ *idtools.IDMappings, _ string, _ *idtools.IDMappings,
+	opts *graphdriver.CreateOpts, readWrite bool) error {
+	return d.create(id, template, opts, readWrite)
+}
+
+func (d *Driver) create(id, parent string, opts *graphdriver.CreateOpts, readWrite bool) error {
+	if err := checkID(id); err != nil {
+		return err
+	}
+	owner, err := ownerOf(opts)
+	if err != nil {
+		return fmt.Errorf("create layer %s: %w", id, err)
+	}
+	d.lock.Lock()
+	defer d.lock.Unlock()
+	root := rootAttrs{Mode: defaultRoot.Mode, UID: owner.UID, GID: owner.GID}
+	if parent != "" {
+		if root, err = d.parentRoot(parent); err != nil {
+			return fmt.Errorf("create layer %s: %w", id, err)
+		}
+	}
+	if _, err := os.Lstat(d.layerDir(id)); err == nil {
+		logrus.Warnf("Layer %s is there already; removing it to create it anew", id)
+		if err := d.removeLocked(id); err != nil {
+			return fmt.Errorf("remove the layer %s that is in the way of a new one: %w", id, err)
+		}
+	}
+	l := &layer{Version: storeVersion, ID: id, Parent: parent, Kind: kindDirectory, ReadWrite: readWrite}
+	if err := d.makeLayer(l, root, owner); err != nil {
+		return fmt.Errorf("create layer %s: %w", id, errors.Join(err, removeAll(d.layerDir(id))))
+	}
+	return nil
+}
+
+// ownerOf returns root's ids on the host for a layer with these options, and refuses options that it cannot honour.
+func ownerOf(opts *graphdriver.CreateOpts) (idtools.IDPair, error) {
+	if opts == nil {
+		return idtools.IDPair{}, nil
+	}
+	if len(opts.StorageOpt) > 0 {
+		var keys []string
+		for key := range opts.StorageOpt {
+			keys = append(keys, key)
+		}
+		return idtools.IDPair{}, fmt.Errorf("storage driver %s has no quotas, it cannot honour the storage-opt %s: "+
+			"leave it out", Name, strings.Join(keys, ", "))
+	}
+	if opts.IDMappings == nil || opts.IDMappings.Empty() {
+		return idtools.IDPair{}, nil
+	}
+	uid, gid, err := idtools.GetRootUIDGID(opts.IDMappings.UIDs(), opts.IDMappings.GIDs())
+	return idtools.IDPair{UID: uid, GID: gid}, err
+}
+
+func (d *Driver) parentRoot(parent string) (rootAttrs, error) {
+	l, err := d.readLayer(parent)
+	if err != nil {
+		return rootAttrs{}, fmt.Errorf("parent: %w", err)
+	}
+	return d.rootOf(l)
+}
+
+// makeLayer makes a layer's directory, its record last: a directory without a record is half-made (see recoverLayers).
+// The directory is closed to all but the layer's root user, or local users could reach the programs in it.
+func (d *Driver) makeLayer(l *layer, root rootAttrs, owner idtools.IDPair) error {
+	if err := mkdir(d.layerDir(l.ID), 0o700, owner.UID, owner.GID); err != nil {
+		return err
+	}
+	if err := mkdirRoot(d.diffDir(l.ID), root); err != nil {
+		return err
+	}
+	for _, dir := range []string{d.workDir(l.ID), d.mergedDir(l.ID)} {
+		if err := mkdir(dir, 0o700, owner.UID, owner.GID); err != nil {
+			return err
+		}
+	}
+	return d.writeLayer(l)
+}
+
+// Remove deletes a layer, mounted or not, and its volume if no other layer has it. That there is no such layer is no
+// error.
+func (d *Driver) Remove(id string) error {
+	if err := checkID(id); err != nil {
+		return err
+	}
+	d.lock.Lock()
+	defer d.lock.Unlock()
+	return d.removeLocked(id)
+}
+
+// removeLocked removes in place and writes nothing, so that it also works on a full disk. The record goes first: what
+// is left after a crash counts as half-made, and the next Init removes it.
+func (d *Driver) removeLocked(id string) error {
+	if _, err := os.Lstat(d.layerDir(id)); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	l, err := d.readLayer(id)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		logrus.Warnf("Removing a layer all the same: %v", err)
+	}
+	var volumes []string
+	if isMountPoint(d.mergedDir(id)) {
+		volumes = d.volumesBelow(id)
+		if err := unmount(d.mergedDir(id)); err != nil {
+			return fmt.Errorf("remove layer %s: %w", id, err)
+		}
+	}
+	for _, path := range []string{d.recordPath(id), d.linkPath(id), d.layerDir(id)} {
+		if err := removeAll(path); err != nil {
+			return fmt.Errorf("remove layer %s: %w", id, err)
+		}
+	}
+	if l != nil && l.Kind == kindVolume {
+		if err := d.dropVolume(l.Volume); err != nil {
+			return fmt.Errorf("remove layer %s: %w", id, err)
+		}
+	}
+	return d.releaseMounts(volumes)
+}
+
+// removeAll deletes a tree, and unmounts what is mounted in it.
+func removeAll(path string) error {
+	if err := system.EnsureRemoveAll(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,45 @@
+// Package driver is a containers/storage graph driver, registered as "erofs", that keeps image layers as read-only
+// EROFS block volumes with a dm-verity tree.
+//
+// # Vocabulary
+//
+// A layer is what containers/storage calls one: an id, a parent, content. It is of one of two kinds:
+//
+//   - A volume layer is read-only and complete. Its content is one file, layer.erofs, that was made from the layer's
+//     tar stream by ApplyDiff. Layers of equal content share that file by hard links.
+//   - A directory layer has a diff directory, in overlayfs's form. Containers have one, and so does every layer that
+//     somebody writes to without ApplyDiff.
+//
+// Create makes a directory layer; ApplyDiff turns it into a volume layer if nobody has written to it by then. A
+// directory layer can be the parent of others, but a container above it has no rootfs that consists of volumes only,
+// and its manifest says so (volume.Manifest.Refusal).
+//
+// A volume is a directory volumes/<name>, name being the first 24 hex digits of its root hash, and a host mount is
+// the volume's mount on mounts/<name>. The chain of a layer is the layer, its parent, the parent's parent and so on.
+//
+// # Life of a mount
+//
+// Get mounts the volumes of the chain, then an overlay of them on layers/<id>/merged. All containers share one host
+// mount per volume, and with it its page cache. Nothing counts its users: it is in use exactly as long as the chain
+// of a layer that is mounted holds the volume, and the kernel knows what is mounted (see inUse). So there is no count
+// to lose in a crash, at a reboot, or between two processes.
+//
+// The driver never makes its home a private mount: Kata's shims live in mount namespaces of their own and see the host
+// mounts by propagation only.
+//
+// # Locking and crashes
+//
+// store.lock is held for as long as layers, links or mounts change, but not while a layer is converted: that takes
+// as long as its download does. What is half-made stays in a directory of its own in tmp/, on which the owner holds
+// a flock(2). Whoever can take the flock knows that the owner is dead and may delete the directory; Init does.
+//
+// A layer becomes a volume layer in steps, each of which is durable before the next and harmless without it:
+//
+//  1. The files are written to tmp/ and synced. A crash leaves a directory in tmp/.
+//  2. The directory is renamed to volumes/<name>. A crash leaves a volume with a link count of 1.
+//  3. layers/<id>/volume.erofs is linked to it. A crash leaves a link in a layer that still says it is a directory.
+//  4. layer.json is replaced and now says that the layer is a volume.
+//
+// Init removes all of these leftovers. Remove walks the same way back: the layer goes to tmp/ in one rename, then the
+// link goes, then the volume if that was the last link.
+package driver

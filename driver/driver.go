@@ -1,0 +1,131 @@
+package driver
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	graphdriver "github.com/containers/storage/drivers"
+	"github.com/containers/storage/pkg/idtools"
+	"github.com/containers/storage/pkg/lockfile"
+)
+
+// Name is the driver's name in storage.conf and in CRI-O's storage_driver.
+const Name = "erofs"
+
+func init() {
+	graphdriver.MustRegister(Name, Init)
+}
+
+// Driver implements containers/storage's graph driver.
+type Driver struct {
+	store
+	options options
+	lock    *lockfile.LockFile
+	refs    *graphdriver.RefCounter
+	naive   graphdriver.Driver // Diff and its kin between any two layers
+
+	// What the kernel can do here, found out by Init.
+	mount        MountMode // MountFile or MountLoop
+	appendLowers bool      // overlayfs takes lower directories one by one
+	backingFS    string
+}
+
+// The driver can also hand out files by name, so that containers/storage puts a layer's tar together byte by byte.
+var _ graphdriver.DiffGetterDriver = (*Driver)(nil)
+
+// Init opens the store at home, makes it if it is not there, and clears away what processes that died have left.
+// Several processes may use one store at the same time; each calls Init.
+func Init(home string, opts graphdriver.Options) (graphdriver.Driver, error) {
+	d, err := open(home, opts)
+	if err != nil {
+		return nil, fmt.Errorf("storage driver %s: %w", Name, err)
+	}
+	return d, nil
+}
+
+func open(home string, opts graphdriver.Options) (*Driver, error) {
+	parsed, err := parseOptions(opts.DriverOptions)
+	if err != nil {
+		return nil, err
+	}
+	if opts.ImageStore != "" {
+		return nil, fmt.Errorf("a separate image store (%s) is not supported: remove imagestore from storage.conf and from "+
+			"CRI-O's configuration", opts.ImageStore)
+	}
+	if os.Geteuid() != 0 {
+		return nil, fmt.Errorf("must run as root to mount EROFS: %w", graphdriver.ErrPrerequisites)
+	}
+	d := &Driver{options: parsed, refs: graphdriver.NewRefCounter(mountChecker{})}
+	d.naive = graphdriver.NewNaiveDiffDriver(d, graphdriver.NewNaiveLayerIDMapUpdater(d))
+	if err := d.openStore(home); err != nil {
+		return nil, err
+	}
+	d.lock.Lock()
+	defer d.lock.Unlock()
+	if err := d.checkVersion(); err != nil {
+		return nil, err
+	}
+	if err := d.probe(); err != nil {
+		return nil, err
+	}
+	return d, d.recover()
+}
+
+// openStore makes the store's directories and opens its lock.
+func (d *Driver) openStore(home string) error {
+	if err := os.MkdirAll(home, 0o711); err != nil {
+		return err
+	}
+	// The kernel tells of mounts by their real paths, and a manifest is valid for the path in it only.
+	resolved, err := filepath.EvalSymlinks(home)
+	if err != nil {
+		return err
+	}
+	if d.home, err = filepath.Abs(resolved); err != nil {
+		return err
+	}
+	if d.backingFS, err = fsName(d.home); err != nil {
+		return err
+	}
+	if d.lock, err = lockfile.GetLockFile(d.lockPath()); err != nil {
+		return err
+	}
+	return d.makeDirs()
+}
+
+// String returns the driver's name.
+func (d *Driver) String() string { return Name }
+
+// Cleanup unmounts everything that the driver has mounted. Containers lose their root file systems by it:
+// containers/storage calls it when none are left.
+func (d *Driver) Cleanup() error {
+	d.lock.Lock()
+	defer d.lock.Unlock()
+	var errs []error
+	layers, err := d.mounted(d.layersDir())
+	errs = append(errs, err)
+	for _, path := range layers {
+		if id := d.mountedLayer(path); id != "" {
+			errs = append(errs, unmount(path))
+		}
+	}
+	return errors.Join(append(errs, d.releaseAllMounts())...)
+}
+
+// AdditionalImageStores returns nothing: there is no support for them.
+func (d *Driver) AdditionalImageStores() []string { return nil }
+
+// Dedup has nothing to do: equal layers are one volume already.
+func (d *Driver) Dedup(graphdriver.DedupArgs) (graphdriver.DedupResult, error) {
+	return graphdriver.DedupResult{}, nil
+}
+
+// UpdateLayerIDMap gives the files of a new layer the owners that they have under another mapping.
+func (d *Driver) UpdateLayerIDMap(id string, toContainer, toHost *idtools.IDMappings, mountLabel string) error {
+	return d.naive.UpdateLayerIDMap(id, toContainer, toHost, mountLabel)
+}
+
+// SupportsShifting says that the driver cannot map ids at mount time.
+func (d *Driver) SupportsShifting() bool { return d.naive.SupportsShifting() }

@@ -1,0 +1,88 @@
+package driver
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// writeJSON replaces path by v as JSON in one step: readers see the old content or the new one, also after a crash.
+// With sync it is on the disk when writeJSON returns. The temporary name is fixed, so that a leftover is overwritten;
+// callers hold the store's lock or own the directory.
+func writeJSON(path string, v any, mode os.FileMode, sync bool) (err error) {
+	b, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return fmt.Errorf("encode %s: %w", path, err)
+	}
+	tmp := path + ".new"
+	defer func() {
+		if err != nil {
+			_ = os.Remove(tmp)
+		}
+	}()
+	if err := writeFile(tmp, append(b, '\n'), mode, sync); err != nil {
+		return err
+	}
+	if err := os.Rename(tmp, path); err != nil {
+		return err
+	}
+	if !sync {
+		return nil
+	}
+	return syncPath(filepath.Dir(path))
+}
+
+// writeFile writes a file and gives it the mode, whatever the umask.
+func writeFile(path string, b []byte, mode os.FileMode, sync bool) (err error) {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, mode)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	if err := f.Chmod(mode); err != nil {
+		return err
+	}
+	if _, err := f.Write(b); err != nil {
+		return err
+	}
+	if !sync {
+		return nil
+	}
+	return f.Sync()
+}
+
+// syncPath makes a file's content, or the names in a directory, durable.
+func syncPath(path string) (err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	return f.Sync()
+}
+
+// readJSON decodes the file at path into v.
+func readJSON(path string, v any) error {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(b, v); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return nil
+}
+
+// mkdir makes a directory with exactly this mode and owner, whatever the umask.
+func mkdir(path string, mode os.FileMode, uid, gid int) error {
+	if err := os.Mkdir(path, 0o700); err != nil {
+		return err
+	}
+	if err := os.Chown(path, uid, gid); err != nil {
+		return err
+	}
+	// After chown, which may clear set-id bits.
+	return os.Chmod(path, mode)
+}

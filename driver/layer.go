@@ -1,0 +1,189 @@
+package driver
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"syscall"
+
+	graphdriver "github.com/containers/storage/drivers"
+	"github.com/containers/storage/pkg/directory"
+	"github.com/containers/storage/pkg/system"
+)
+
+// maxChain is overlayfs's limit of lower layers (OVL_MAX_STACK, fs/overlayfs/params.h).
+const maxChain = 500
+
+// kind says how a layer's content is kept.
+type kind string
+
+const (
+	kindDirectory kind = "directory"
+	kindVolume    kind = "volume"
+)
+
+// rootAttrs are the attributes of a layer's root directory. The root of what is mounted has those of the topmost layer,
+// so a new layer starts with its parent's.
+type rootAttrs struct {
+	Mode uint32 `json:"mode"` // permissions and set-id bits, as in st_mode
+	UID  int    `json:"uid"`
+	GID  int    `json:"gid"`
+}
+
+// defaultRoot is the root directory of a layer without parent, as containers/storage's other drivers have it.
+var defaultRoot = rootAttrs{Mode: 0o555}
+
+// layer is what layer.json says of a layer.
+type layer struct {
+	Version int    `json:"version"`
+	ID      string `json:"id"`
+	Parent  string `json:"parent,omitempty"`
+	Kind    kind   `json:"kind"`
+
+	// ReadWrite is set for layers that CreateReadWrite made; these never become volumes.
+	ReadWrite bool `json:"read_write,omitempty"`
+
+	// The rest is for volume layers.
+	Volume   string     `json:"volume,omitempty"`    // name of the directory in volumes/
+	RootHash string     `json:"root_hash,omitempty"` // in full
+	Size     int64      `json:"size,omitempty"`      // sum of the files' sizes, as DiffSize returns it
+	Inodes   int64      `json:"inodes,omitempty"`
+	Root     *rootAttrs `json:"root,omitempty"`
+}
+
+// checkID refuses names that would not be one directory below layers/.
+func checkID(id string) error {
+	if id == "" || id == "." || id == ".." || filepath.Base(id) != id {
+		return fmt.Errorf("layer id %q cannot be the name of a directory", id)
+	}
+	return nil
+}
+
+// readLayer reads a layer's record. The error matches graphdriver.ErrLayerUnknown if there is no such layer.
+func (d *Driver) readLayer(id string) (*layer, error) {
+	if err := checkID(id); err != nil {
+		return nil, err
+	}
+	l := &layer{}
+	err := readJSON(d.recordPath(id), l)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("layer %s: %w", id, errors.Join(graphdriver.ErrLayerUnknown, err))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("layer %s: %w; the record is damaged, remove the layer and pull its image again", id, err)
+	}
+	if l.Version != storeVersion || l.ID != id || (l.Kind != kindDirectory && l.Kind != kindVolume) {
+		return nil, fmt.Errorf("layer %s: %s is of version %d, layer %q, kind %q; want version %d and this layer's id: "+
+			"remove the layer and pull its image again", id, d.recordPath(id), l.Version, l.ID, l.Kind, storeVersion)
+	}
+	return l, nil
+}
+
+// writeLayer replaces a layer's record.
+func (d *Driver) writeLayer(l *layer) error {
+	return writeJSON(d.recordPath(l.ID), l, 0o600, true)
+}
+
+// chain returns the layer and its ancestors, the layer first.
+func (d *Driver) chain(id string) ([]*layer, error) {
+	var chain []*layer
+	for next := id; next != ""; {
+		if len(chain) > maxChain {
+			return nil, fmt.Errorf("layer %s has more than %d ancestors, which is all that overlayfs can stack: "+
+				"build the image with fewer layers", id, maxChain)
+		}
+		l, err := d.readLayer(next)
+		if err != nil {
+			return nil, err
+		}
+		chain = append(chain, l)
+		next = l.Parent
+	}
+	return chain, nil
+}
+
+// rootOf returns the attributes of a layer's root directory.
+func (d *Driver) rootOf(l *layer) (rootAttrs, error) {
+	if l.Kind == kindVolume && l.Root != nil {
+		return *l.Root, nil
+	}
+	return statRoot(d.diffDir(l.ID))
+}
+
+func statRoot(dir string) (rootAttrs, error) {
+	st, err := system.Stat(dir)
+	if err != nil {
+		return rootAttrs{}, err
+	}
+	return rootAttrs{Mode: st.Mode() &^ syscall.S_IFMT, UID: int(st.UID()), GID: int(st.GID())}, nil
+}
+
+// mkdirRoot makes a directory with these attributes.
+func mkdirRoot(dir string, r rootAttrs) error {
+	if err := mkdir(dir, 0o700, r.UID, r.GID); err != nil {
+		return err
+	}
+	// os.Chmod takes the set-id and sticky bits in another form.
+	return syscall.Chmod(dir, r.Mode)
+}
+
+// isEmpty says whether a directory has no entries.
+func isEmpty(dir string) (bool, error) {
+	f, err := os.Open(dir)
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	names, err := f.Readdirnames(1)
+	if len(names) > 0 {
+		return false, nil
+	}
+	if err != nil && !errors.Is(err, io.EOF) {
+		return false, err
+	}
+	return true, nil
+}
+
+// Exists says whether there is a layer with this id.
+func (d *Driver) Exists(id string) bool {
+	if checkID(id) != nil {
+		return false
+	}
+	_, err := os.Lstat(d.recordPath(id))
+	return err == nil
+}
+
+// ListLayers returns the ids of all layers, children before their parents.
+func (d *Driver) ListLayers() ([]string, error) {
+	entries, err := os.ReadDir(d.layersDir())
+	if err != nil {
+		return nil, err
+	}
+	ids := make([]string, 0, len(entries))
+	depths := make(map[string]int, len(entries))
+	for _, e := range entries {
+		ids = append(ids, e.Name())
+		// A layer with a damaged record is listed, or it could never be removed.
+		if chain, err := d.chain(e.Name()); err == nil {
+			depths[e.Name()] = len(chain)
+		}
+	}
+	slices.SortStableFunc(ids, func(a, b string) int { return depths[b] - depths[a] })
+	return ids, nil
+}
+
+// ReadWriteDiskUsage returns what the layer itself holds, without its parents.
+func (d *Driver) ReadWriteDiskUsage(id string) (*directory.DiskUsage, error) {
+	l, err := d.readLayer(id)
+	if err != nil {
+		return nil, err
+	}
+	if l.Kind == kindVolume {
+		return &directory.DiskUsage{Size: l.Size, InodeCount: l.Inodes}, nil
+	}
+	return directory.Usage(d.diffDir(id))
+}

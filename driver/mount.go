@@ -1,0 +1,261 @@
+package driver
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	graphdriver "github.com/containers/storage/drivers"
+	"github.com/containers/storage/pkg/fileutils"
+	"github.com/containers/storage/pkg/idtools"
+	"github.com/moby/sys/mountinfo"
+	"github.com/sirupsen/logrus"
+	"golang.org/x/sys/unix"
+)
+
+// Get mounts a layer on top of its ancestors and returns where. A directory layer is writable, unless the options
+// say "ro". As often as it is called, so often Put must be.
+func (d *Driver) Get(id string, opts graphdriver.MountOpts) (_ string, err error) {
+	d.lock.Lock()
+	defer d.lock.Unlock()
+	chain, err := d.chain(id)
+	if err != nil {
+		return "", err
+	}
+	merged := d.mergedDir(id)
+	if err := d.makeMergedDir(merged, opts); err != nil {
+		return "", err
+	}
+	if d.refs.Increment(merged) > 1 {
+		return merged, nil
+	}
+	if err := d.mountChain(chain, opts); err != nil {
+		d.refs.Decrement(merged)
+		return "", fmt.Errorf("mount layer %s: %w", id, errors.Join(err, unmount(merged), d.releaseMounts(volumesOf(chain))))
+	}
+	return merged, nil
+}
+
+func (d *Driver) makeMergedDir(merged string, opts graphdriver.MountOpts) error {
+	uid, gid, err := idtools.GetRootUIDGID(opts.UidMaps, opts.GidMaps)
+	if err != nil {
+		return err
+	}
+	if err := mkdir(merged, 0o700, uid, gid); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return nil
+}
+
+// mountChain mounts the first layer of the chain above the others, and says in the manifest what it consists of.
+func (d *Driver) mountChain(chain []*layer, opts graphdriver.MountOpts) error {
+	top := chain[0]
+	o := overlay{label: opts.MountLabel, options: opts.Options, volatile: opts.Volatile}
+	below := chain
+	if top.Kind == kindDirectory && !slices.Contains(opts.Options, "ro") {
+		o.upper, o.work = d.diffDir(top.ID), d.workDir(top.ID)
+		below = chain[1:]
+	}
+	for _, l := range below {
+		lower, err := d.lowerDir(l)
+		if err != nil {
+			return err
+		}
+		o.lowers = append(o.lowers, lower)
+	}
+	// overlayfs wants at least one lower directory, and two of them if it has no upper (ovl_get_lowerstack,
+	// fs/overlayfs/super.c). It is an overlay even for one volume, so that whiteouts in that volume are not seen.
+	if len(o.lowers) == 0 || (o.upper == "" && len(o.lowers) == 1) {
+		o.lowers = append(o.lowers, d.emptyDir())
+	}
+	if err := d.writeManifest(chain, o.upper != ""); err != nil {
+		return err
+	}
+	return o.mountOn(d.mergedDir(top.ID), d.appendLowers)
+}
+
+// lowerDir returns the directory with a layer's content and sees to it that the content is mounted there.
+func (d *Driver) lowerDir(l *layer) (string, error) {
+	if l.Kind == kindDirectory {
+		return d.diffDir(l.ID), nil
+	}
+	return d.hostMount(l.Volume), d.mountVolume(l.Volume)
+}
+
+// mountVolume makes a volume's host mount, if it is not there.
+func (d *Driver) mountVolume(name string) error {
+	dir := d.hostMount(name)
+	if isMountPoint(dir) {
+		return nil
+	}
+	if err := makeDir(dir, dirMode); err != nil {
+		return err
+	}
+	mnt, err := d.openVolumeFile(d.volumePath(name))
+	if err != nil {
+		return err
+	}
+	defer mnt.Close()
+	return attach(mnt, dir)
+}
+
+// unmountVolume removes a volume's host mount. Overlays that are on it keep what they need of it. Removing the
+// directory takes the mount out of mount namespaces that have a copy of it.
+func (d *Driver) unmountVolume(name string) error {
+	if err := unmount(d.hostMount(name)); err != nil {
+		return err
+	}
+	if err := os.Remove(d.hostMount(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// Put undoes one Get. The last one unmounts the layer, and the volumes that no other mounted layer needs.
+func (d *Driver) Put(id string) error {
+	if err := checkID(id); err != nil {
+		return err
+	}
+	d.lock.Lock()
+	defer d.lock.Unlock()
+	// containers/storage asks this error whether os.IsNotExist, which does not look into wrapped ones.
+	if err := fileutils.Lexists(d.layerDir(id)); err != nil {
+		return err
+	}
+	merged := d.mergedDir(id)
+	if d.refs.Decrement(merged) > 0 {
+		return nil
+	}
+	volumes := d.volumesBelow(id)
+	if err := unmount(merged); err != nil {
+		return fmt.Errorf("layer %s: %w", id, err)
+	}
+	if err := renewDir(merged); err != nil {
+		// On a full disk, for one. The layer is unmounted, which is what matters.
+		logrus.Warnf("Mounts of layer %s in other mount namespaces may stay: %v", id, err)
+	}
+	return d.releaseMounts(volumes)
+}
+
+// renewDir replaces an empty directory by a new one, so that mounts on the old one go away in all mount namespaces.
+// There is a directory at every moment: containers/storage looks for it.
+func renewDir(dir string) error {
+	st, err := statRoot(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	fresh := dir + ".new"
+	if err := mkdirRoot(fresh, st); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	// os.Rename would refuse: it replaces no directories.
+	if err := unix.Rename(fresh, dir); err != nil {
+		return &os.LinkError{Op: "rename", Old: fresh, New: dir, Err: err}
+	}
+	return nil
+}
+
+// volumesOf returns the names of the volumes in a chain.
+func volumesOf(chain []*layer) []string {
+	var names []string
+	for _, l := range chain {
+		if l.Kind == kindVolume {
+			names = append(names, l.Volume)
+		}
+	}
+	return names
+}
+
+// volumesBelow is volumesOf a layer's chain, as far as that can be read.
+func (d *Driver) volumesBelow(id string) []string {
+	chain, err := d.chain(id)
+	if err != nil {
+		return nil
+	}
+	return volumesOf(chain)
+}
+
+// releaseMounts removes those host mounts among these that no mounted layer needs.
+func (d *Driver) releaseMounts(names []string) error {
+	if len(names) == 0 {
+		return nil
+	}
+	used, err := d.inUse()
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, name := range names {
+		if !used[name] {
+			errs = append(errs, d.unmountVolume(name))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// inUse returns the volumes of all layers that are mounted.
+func (d *Driver) inUse() (map[string]bool, error) {
+	mounted, err := d.mounted(d.layersDir())
+	if err != nil {
+		return nil, err
+	}
+	used, seen := map[string]bool{}, map[string]bool{}
+	for _, path := range mounted {
+		// Chains share most of their layers, so each layer is read once.
+		for id := d.mountedLayer(path); id != "" && !seen[id]; {
+			seen[id] = true
+			l, err := d.readLayer(id)
+			if err != nil {
+				break // removed: its mounts go with it
+			}
+			if l.Kind == kindVolume {
+				used[l.Volume] = true
+			}
+			id = l.Parent
+		}
+	}
+	return used, nil
+}
+
+// mountedLayer returns the id of the layer whose mount point this path is.
+func (d *Driver) mountedLayer(path string) string {
+	id := filepath.Base(filepath.Dir(path))
+	if path != d.mergedDir(id) {
+		return ""
+	}
+	return id
+}
+
+// mounted lists the mount points below a directory.
+func (d *Driver) mounted(dir string) ([]string, error) {
+	infos, err := mountinfo.GetMounts(func(info *mountinfo.Info) (skip, stop bool) {
+		return !strings.HasPrefix(info.Mountpoint, dir+"/"), false
+	})
+	if err != nil {
+		return nil, err
+	}
+	paths := make([]string, 0, len(infos))
+	for _, info := range infos {
+		paths = append(paths, info.Mountpoint)
+	}
+	return paths, nil
+}
+
+// isMountPoint says whether something is mounted on dir.
+func isMountPoint(dir string) bool {
+	mounted, err := mountinfo.Mounted(dir)
+	return err == nil && mounted
+}
+
+// mountChecker tells containers/storage's reference counter what other processes have mounted.
+type mountChecker struct{}
+
+// IsMounted implements graphdriver.Checker.
+func (mountChecker) IsMounted(path string) bool { return isMountPoint(path) }

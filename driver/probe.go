@@ -1,0 +1,127 @@
+package driver
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	graphdriver "github.com/containers/storage/drivers"
+	"github.com/sirupsen/logrus"
+	"golang.org/x/sys/unix"
+)
+
+// probe finds out what the kernel can do with volumes in this place, by doing it. It writes to the disk only if the
+// store is empty: the driver must start on a full disk, where images are to be removed.
+func (d *Driver) probe() error {
+	for _, fstype := range []string{"erofs", "overlay"} {
+		if err := haveFS(fstype); err != nil {
+			return err
+		}
+	}
+	if err := d.probeOverlay(); err != nil {
+		return err
+	}
+	path, done, err := d.anyVolume()
+	if err != nil {
+		return fmt.Errorf("probe for EROFS mounts: %w", err)
+	}
+	return errors.Join(d.probeMount(path), done())
+}
+
+// haveFS asks the kernel for a file system type, which also loads its module.
+func haveFS(fstype string) error {
+	fd, err := unix.Fsopen(fstype, unix.FSOPEN_CLOEXEC)
+	if errors.Is(err, unix.ENODEV) {
+		return fmt.Errorf("this kernel has no %s file system: run \"modprobe %s\" and, to have it after each start, put the "+
+			"name in a file in /etc/modules-load.d: %w", fstype, fstype, graphdriver.ErrPrerequisites)
+	}
+	if err != nil {
+		return fmt.Errorf("open file system type %s: %w (fsopen(2) needs Linux 5.2 and CAP_SYS_ADMIN)", fstype,
+			errors.Join(err, graphdriver.ErrPrerequisites))
+	}
+	return unix.Close(fd)
+}
+
+// probeOverlay finds out whether overlayfs takes lower directories one by one, and refuses file systems that cannot
+// hold an upper directory.
+func (d *Driver) probeOverlay() error {
+	switch magic, err := graphdriver.GetFSMagic(d.home); {
+	case err != nil:
+		return err
+	case magic == graphdriver.FsMagicOverlay, magic == graphdriver.FsMagicAufs, magic == graphdriver.FsMagicEcryptfs:
+		return fmt.Errorf("%s is on %s, which cannot hold writable layers: put graphroot on another file system: %w",
+			d.home, d.backingFS, graphdriver.ErrIncompatibleFS)
+	}
+	var paths pathSet
+	defer paths.close()
+	mnt, err := newMount("overlay", []param{
+		{"source", "overlay"},
+		{"lowerdir+", paths.short(d.emptyDir())},
+		{"lowerdir+", paths.short(d.mountsDir())},
+	}, 0)
+	if err != nil {
+		// Before Linux 6.7. If the reason is another, each Get will tell it.
+		logrus.Debugf("Storage driver %s uses mount(2) for overlays: %v", Name, err)
+		return paths.err
+	}
+	d.appendLowers = true
+	return mnt.Close()
+}
+
+// anyVolume returns a volume to probe with: one of the store's, or else one made for the purpose.
+func (d *Driver) anyVolume() (path string, done func() error, err error) {
+	if paths, _ := filepath.Glob(d.volumePath("*")); len(paths) > 0 {
+		return paths[0], func() error { return nil }, nil
+	}
+	t, err := d.newTmp()
+	if err != nil {
+		return "", nil, err
+	}
+	dir := filepath.Join(t.path, "volume")
+	if err := os.Mkdir(dir, dirMode); err != nil {
+		return "", nil, errors.Join(err, t.remove())
+	}
+	// 1024 zero bytes are a tar without entries.
+	if _, err := buildVolume(dir, bytes.NewReader(make([]byte, 1024)), d.options.layout); err != nil {
+		return "", nil, errors.Join(err, t.remove())
+	}
+	return filepath.Join(dir, volumeFile), t.remove, nil
+}
+
+// probeMount chooses between file-backed mounts and loop devices.
+func (d *Driver) probeMount(path string) error {
+	var fileErr error
+	if d.options.mount != MountLoop {
+		var mnt *os.File
+		if mnt, fileErr = mountFile(path); fileErr == nil {
+			d.mount = MountFile
+			return mnt.Close()
+		}
+		if d.options.mount == MountFile {
+			return fmt.Errorf("erofs.mount=file: %w; the kernel mounts volumes without a loop device since Linux 6.12, and "+
+				"not on every file system (here: %s): use erofs.mount=auto", errors.Join(fileErr, graphdriver.ErrPrerequisites),
+				d.backingFS)
+		}
+		logrus.Debugf("Storage driver %s uses loop devices: %v", Name, fileErr)
+	}
+	mnt, loopErr := mountByLoop(path)
+	if loopErr != nil {
+		return fmt.Errorf("cannot mount EROFS volumes: %w", errors.Join(fileErr, loopErr, graphdriver.ErrPrerequisites))
+	}
+	d.mount = MountLoop
+	return mnt.Close()
+}
+
+// fsName returns the name of the file system that holds a directory.
+func fsName(dir string) (string, error) {
+	magic, err := graphdriver.GetFSMagic(dir)
+	if err != nil {
+		return "", err
+	}
+	if name, ok := graphdriver.FsNames[magic]; ok {
+		return name, nil
+	}
+	return fmt.Sprintf("type %#x", uint32(magic)), nil
+}

@@ -1,0 +1,75 @@
+package driver
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"github.com/sirupsen/logrus"
+)
+
+// recover removes what dead processes have left half-made. The order matters: layers in tmp/ hold links to volumes. The
+// caller holds the store's lock.
+func (d *Driver) recover() error {
+	for _, step := range []func() error{d.clearTmp, d.recoverLayers, d.recoverVolumes, d.releaseAllMounts} {
+		if err := step(); err != nil {
+			return fmt.Errorf("clean up store %s: %w", d.home, err)
+		}
+	}
+	return nil
+}
+
+// recoverLayers removes layers that were never finished, and links of layers that were about to become volume layers.
+func (d *Driver) recoverLayers() error {
+	entries, err := os.ReadDir(d.layersDir())
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		id := e.Name()
+		l, err := d.readLayer(id)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			logrus.Infof("Removing layer %s, which was not finished", id)
+			if err := d.removeLocked(id); err != nil {
+				return err
+			}
+		case err != nil:
+			// Not ours to throw away: it may be a container's data.
+			logrus.Error(err)
+		case l.Kind == kindDirectory:
+			if err := os.Remove(d.linkPath(id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// recoverVolumes removes volumes that no layer links to.
+func (d *Driver) recoverVolumes() error {
+	entries, err := os.ReadDir(d.volumesDir())
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if err := d.dropVolume(e.Name()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// releaseAllMounts removes all host mounts that no mounted layer needs, and their directories.
+func (d *Driver) releaseAllMounts() error {
+	entries, err := os.ReadDir(d.mountsDir())
+	if err != nil {
+		return err
+	}
+	names := make([]string, 0, len(entries))
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return d.releaseMounts(names)
+}

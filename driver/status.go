@@ -1,0 +1,72 @@
+package driver
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/crio-erofs/crio-erofs/driver/volume"
+)
+
+// Status returns what "podman info" and "crio status info" show of the driver.
+func (d *Driver) Status() [][2]string {
+	return [][2]string{
+		{"Backing Filesystem", d.backingFS},
+		{"EROFS file-backed mounts", strconv.FormatBool(d.mount == MountFile)},
+		{"Layout", string(d.options.layout)},
+		{"Verity", "on"},
+		{"Store version", strconv.Itoa(storeVersion)},
+		{"Overlay layers one by one", strconv.FormatBool(d.appendLowers)},
+	}
+}
+
+// Metadata returns where a layer is and, of a volume layer, what it takes to open its volume with dm-verity.
+func (d *Driver) Metadata(id string) (map[string]string, error) {
+	chain, err := d.chain(id)
+	if err != nil {
+		return nil, err
+	}
+	l := chain[0]
+	m := map[string]string{"Kind": string(l.Kind), "MergedDir": d.mergedDir(id)}
+	if l.Kind == kindDirectory {
+		m["UpperDir"], m["WorkDir"] = d.diffDir(id), d.workDir(id)
+	} else if err := d.volumeMetadata(m, l); err != nil {
+		return nil, err
+	}
+	var ids, dirs []string
+	for _, lower := range chain[1:] {
+		ids = append(ids, lower.ID)
+		if lower.Kind == kindVolume {
+			dirs = append(dirs, d.hostMount(lower.Volume))
+		} else {
+			dirs = append(dirs, d.diffDir(lower.ID))
+		}
+	}
+	if len(ids) > 0 {
+		m["LowerIDs"], m["LowerDir"] = strings.Join(ids, ","), strings.Join(dirs, ":")
+	}
+	return m, nil
+}
+
+func (d *Driver) volumeMetadata(m map[string]string, l *layer) error {
+	desc, err := d.readDescription(l.Volume)
+	if err != nil {
+		return err
+	}
+	v := desc.Verity
+	for key, value := range map[string]string{
+		"Volume":        d.volumePath(l.Volume),
+		"VolumeSize":    strconv.FormatInt(desc.Size, 10),
+		"VerityFile":    d.volumeDir(l.Volume) + "/" + volume.VerityFileName,
+		"Layout":        string(desc.Layout),
+		"FormatVersion": strconv.Itoa(desc.FormatVersion),
+		"DiffID":        desc.DiffID,
+		"RootHash":      v.RootHash,
+		"DataBlockSize": strconv.FormatUint(uint64(v.DataBlockSize), 10),
+		"DataBlocks":    strconv.FormatUint(v.DataBlocks, 10),
+		"HashOffset":    strconv.FormatUint(v.HashOffset, 10),
+		"TreeOffset":    strconv.FormatUint(v.TreeOffset, 10),
+	} {
+		m[key] = value
+	}
+	return nil
+}

@@ -1,0 +1,145 @@
+package driver
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// storeVersion is the version of the store's layout on disk that this driver reads and writes.
+const storeVersion = 1
+
+// dirMode is the mode of the store's directories that hold images' content: nobody but root may reach it, or any local
+// user could run an image's set-user-id programs.
+const dirMode = 0o700
+
+// store knows where everything is below the driver's home, <graphroot>/erofs.
+type store struct {
+	home string
+}
+
+func (s store) lockPath() string    { return filepath.Join(s.home, "store.lock") }
+func (s store) versionPath() string { return filepath.Join(s.home, "store.json") }
+func (s store) volumesDir() string  { return filepath.Join(s.home, "volumes") }
+func (s store) layersDir() string   { return filepath.Join(s.home, "layers") }
+func (s store) mountsDir() string   { return filepath.Join(s.home, "mounts") }
+func (s store) tmpDir() string      { return filepath.Join(s.home, "tmp") }
+
+// emptyDir is an empty directory: overlayfs's lowest layer where there are no others.
+func (s store) emptyDir() string { return filepath.Join(s.home, "empty") }
+
+func (s store) volumeDir(name string) string  { return filepath.Join(s.volumesDir(), name) }
+func (s store) volumePath(name string) string { return filepath.Join(s.volumeDir(name), volumeFile) }
+func (s store) hostMount(name string) string  { return filepath.Join(s.mountsDir(), name) }
+
+func (s store) layerDir(id string) string   { return filepath.Join(s.layersDir(), id) }
+func (s store) recordPath(id string) string { return filepath.Join(s.layerDir(id), "layer.json") }
+func (s store) linkPath(id string) string   { return filepath.Join(s.layerDir(id), "volume.erofs") }
+func (s store) diffDir(id string) string    { return filepath.Join(s.layerDir(id), "diff") }
+func (s store) workDir(id string) string    { return filepath.Join(s.layerDir(id), "work") }
+func (s store) mergedDir(id string) string  { return filepath.Join(s.layerDir(id), "merged") }
+
+// makeDirs makes the store's directories, those that are missing.
+func (s store) makeDirs() error {
+	// Processes in user namespaces need to pass through to their layer's directory, so these two let them search.
+	for _, dir := range []string{s.home, s.layersDir()} {
+		if err := makeDir(dir, 0o711); err != nil {
+			return err
+		}
+	}
+	for _, dir := range []string{s.volumesDir(), s.mountsDir(), s.tmpDir()} {
+		if err := makeDir(dir, dirMode); err != nil {
+			return err
+		}
+	}
+	return makeDir(s.emptyDir(), 0o555)
+}
+
+func makeDir(dir string, mode os.FileMode) error {
+	if err := mkdir(dir, mode, 0, 0); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return nil
+}
+
+// checkVersion refuses a store that a newer driver has written, and marks a new store with our version.
+func (s store) checkVersion() error {
+	var file struct {
+		Version int `json:"version"`
+	}
+	err := readJSON(s.versionPath(), &file)
+	if errors.Is(err, fs.ErrNotExist) {
+		file.Version = storeVersion
+		return writeJSON(s.versionPath(), file, 0o644, true)
+	}
+	if err != nil {
+		return fmt.Errorf("store version: %w; restore the file's content, which is {\"version\":%d}, or wipe the store "+
+			"(crio wipe -f) and let images be pulled again", err, storeVersion)
+	}
+	if file.Version < 1 || file.Version > storeVersion {
+		return fmt.Errorf("store %s has version %d and this driver knows version %d only: install the crio-erofs release "+
+			"that wrote it, or wipe the store (crio wipe -f) and let images be pulled again",
+			s.home, file.Version, storeVersion)
+	}
+	return nil
+}
+
+// tmp is a directory for something half-made, with a flock(2) that lasts as long as its owner lives.
+type tmp struct {
+	path string
+	lock *os.File
+}
+
+// newTmp makes a temporary directory. The caller holds the store's lock, or else clearTmp could come between mkdir and
+// flock.
+func (s store) newTmp() (_ *tmp, err error) {
+	path, err := os.MkdirTemp(s.tmpDir(), "")
+	if err != nil {
+		return nil, err
+	}
+	lock, err := os.Open(path)
+	if err == nil {
+		if err = unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err == nil {
+			return &tmp{path: path, lock: lock}, nil
+		}
+		_ = lock.Close()
+	}
+	_ = os.Remove(path)
+	return nil, fmt.Errorf("temporary directory %s: %w", path, err)
+}
+
+// remove deletes the directory and all that is in it.
+func (t *tmp) remove() error {
+	return errors.Join(removeAll(t.path), t.lock.Close())
+}
+
+// clearTmp deletes what dead processes have left in tmp/. The caller holds the store's lock.
+func (s store) clearTmp() error {
+	entries, err := os.ReadDir(s.tmpDir())
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		path := filepath.Join(s.tmpDir(), e.Name())
+		lock, err := os.Open(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // its owner has just removed it
+		}
+		if err != nil {
+			return err
+		}
+		if err = unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err == nil {
+			err = removeAll(path)
+		} else if errors.Is(err, unix.EWOULDBLOCK) {
+			err = nil // its owner is alive
+		}
+		if err = errors.Join(err, lock.Close()); err != nil {
+			return fmt.Errorf("clear %s: %w", path, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,134 @@
+package driver
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"github.com/crio-erofs/crio-erofs/driver/volume"
+)
+
+const (
+	volumeFile      = volume.FileName
+	descriptionFile = "volume.json"
+
+	// volumeNameLen is how much of the root hash names a volume. Kata's runtime-rs makes a GPT partition label of the
+	// directory's name, and these have room for 36 characters.
+	volumeNameLen = 24
+)
+
+// volumeName returns the name of the volume with this description.
+func volumeName(desc *volume.Description) string { return desc.Verity.RootHash[:volumeNameLen] }
+
+// readDescription reads what volume.json says of a volume.
+func (s store) readDescription(name string) (*volume.Description, error) {
+	path := filepath.Join(s.volumeDir(name), descriptionFile)
+	desc := &volume.Description{}
+	if err := readJSON(path, desc); err != nil {
+		return nil, fmt.Errorf("description of volume %s: %w", name, err)
+	}
+	if desc.Verity == nil || len(desc.Verity.RootHash) < volumeNameLen {
+		return nil, fmt.Errorf("%s has no root hash: the file is damaged; remove the images that use the volume "+
+			"and pull them again", path)
+	}
+	return desc, nil
+}
+
+// publish makes the volume in dir the store's volume of this name, unless the store has it already, and the content of
+// the layer. The caller holds the store's lock and has synced dir. On error the store is as it was.
+func (d *Driver) publish(dir string, desc *volume.Description, l *layer) error {
+	if err := d.addVolume(dir, l.Volume, desc); err != nil {
+		return err
+	}
+	err := d.linkVolume(l)
+	if err == nil {
+		return nil
+	}
+	// Without the link nobody uses the volume, if it was new.
+	return errors.Join(err, removeAll(d.linkPath(l.ID)), d.dropVolume(l.Volume))
+}
+
+// linkVolume makes a volume the content of a layer.
+func (d *Driver) linkVolume(l *layer) error {
+	if err := removeAll(d.linkPath(l.ID)); err != nil {
+		return err
+	}
+	if err := os.Link(d.volumePath(l.Volume), d.linkPath(l.ID)); err != nil {
+		return err
+	}
+	// Syncs the layer's directory too, and with it the link.
+	return d.writeLayer(l)
+}
+
+// addVolume renames dir to its place in volumes/, unless that is taken by a volume in use.
+func (d *Driver) addVolume(dir, name string, desc *volume.Description) error {
+	used, err := d.volumeUsed(name)
+	if err != nil {
+		return err
+	}
+	if used {
+		return d.checkSame(name, desc)
+	}
+	// What is there is the rest of a publication or a removal that did not get to its end.
+	if err := d.dropVolume(name); err != nil {
+		return err
+	}
+	if err := os.Rename(dir, d.volumeDir(name)); err != nil {
+		return err
+	}
+	return syncPath(d.volumesDir())
+}
+
+// checkSame makes sure that the store's volume of this name is the one described.
+func (d *Driver) checkSame(name string, desc *volume.Description) error {
+	have, err := d.readDescription(name)
+	if err != nil {
+		return err
+	}
+	if have.Verity.RootHash != desc.Verity.RootHash {
+		return fmt.Errorf("volume %s has root hash %s, and the new layer's volume of that name has %s: one of them was "+
+			"made to collide; remove the image that has the other, or do without this one",
+			name, have.Verity.RootHash, desc.Verity.RootHash)
+	}
+	fi, err := os.Stat(d.volumePath(name))
+	if err != nil {
+		return err
+	}
+	if fi.Size() != desc.Size {
+		return fmt.Errorf("volume %s has %d bytes instead of %d: it is damaged; remove the images that use it and pull "+
+			"them again", d.volumePath(name), fi.Size(), desc.Size)
+	}
+	return nil
+}
+
+// dropVolume deletes a volume, unless layers link to it. The file goes first: a volume without one counts as unused, so
+// the next Init deletes what an interrupted dropVolume leaves. The caller holds the store's lock.
+func (d *Driver) dropVolume(name string) error {
+	used, err := d.volumeUsed(name)
+	if err != nil || used {
+		return err
+	}
+	if err := d.unmountVolume(name); err != nil {
+		return err
+	}
+	if err := removeAll(d.volumePath(name)); err != nil {
+		return err
+	}
+	return removeAll(d.volumeDir(name))
+}
+
+// volumeUsed says whether layers link to a volume: one of its links is the volume's own.
+func (s store) volumeUsed(name string) (bool, error) {
+	var st syscall.Stat_t
+	err := syscall.Lstat(s.volumePath(name), &st)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, &fs.PathError{Op: "lstat", Path: s.volumePath(name), Err: err}
+	}
+	return st.Nlink > 1, nil
+}
