@@ -34,7 +34,18 @@ func Build(w io.Writer, layer io.Reader) (*Image, error) {
 		return nil, err
 	}
 	l.root.applyWhiteouts()
-	plan := plan(l.root, l.blocks)
+	img, err := writeMetadata(w, l.root, l.blocks)
+	if err != nil {
+		return nil, err
+	}
+	l.stats.Inodes = img.Stats.Inodes
+	img.Stats = l.stats
+	return img, nil
+}
+
+// writeMetadata writes the metadata of the tree below root, behind the blocks that file data takes.
+func writeMetadata(w io.Writer, root *node, blocks uint64) (*Image, error) {
+	plan := plan(root, blocks)
 	if plan.metaBlock > maxBlocks {
 		return nil, errors.New("layer is larger than the 16 TiB that an image can have")
 	}
@@ -47,8 +58,10 @@ func Build(w io.Writer, layer io.Reader) (*Image, error) {
 	if err != nil {
 		return nil, fmt.Errorf("image metadata: %w", err)
 	}
-	l.stats.Inodes = int64(len(plan.nodes))
-	img := &Image{Blocks: plan.metaBlock + (plan.metaSize+BlockSize-1)/BlockSize, Stats: l.stats}
+	img := &Image{
+		Blocks: plan.metaBlock + (plan.metaSize+BlockSize-1)/BlockSize,
+		Stats:  Stats{Inodes: int64(len(plan.nodes))},
+	}
 	img.Head = head(plan, img.Blocks, uuid)
 	return img, nil
 }

@@ -25,6 +25,7 @@ type node struct {
 	nlink     uint32
 	size      uint64
 	block     uint32 // of a regular file: where its data starts
+	layer     int    // of a regular file, while layers are merged: which of them has its data
 	rdev      uint32 // of a device, encoded
 	target    string // of a symbolic link
 	xattrs    []xattr

@@ -14,16 +14,17 @@ var ErrNotImage = errors.New("not an EROFS image")
 
 // Header is what an image's superblock says, as far as this package needs it.
 type Header struct {
-	BlockSize  uint32 // in bytes
-	Blocks     uint64
-	Inodes     uint64
-	RootNid    uint64
-	MetaBlock  uint64
-	BuildTime  int64 // seconds since 1970
-	UUID       [16]byte
-	Incompat   uint32 // EROFS_FEATURE_INCOMPAT_*
-	Label      string // volume_name
-	ChecksumOK bool   // the superblock's checksum fits, or there is none
+	BlockSize     uint32 // in bytes
+	Blocks        uint64
+	Inodes        uint64
+	RootNid       uint64
+	MetaBlock     uint64
+	BuildTime     int64 // seconds since 1970
+	BuildTimeNsec uint32
+	UUID          [16]byte
+	Incompat      uint32 // EROFS_FEATURE_INCOMPAT_*
+	Label         string // volume_name
+	ChecksumOK    bool   // the superblock's checksum fits, or there is none
 }
 
 // FormatVersion returns the format version that Build noted in the image, or 0 if the image is not one of Build's.
@@ -61,16 +62,17 @@ func ReadHeader(r io.ReaderAt) (*Header, error) {
 		return nil, fmt.Errorf("EROFS superblock: block size of 2^%d bytes; want 2^9 to 2^16", bits)
 	}
 	h := &Header{
-		BlockSize:  1 << bits,
-		RootNid:    uint64(le.Uint16(sb[14:])),
-		Inodes:     le.Uint64(sb[16:]),
-		BuildTime:  int64(le.Uint64(sb[24:])),
-		Blocks:     uint64(le.Uint32(sb[36:])),
-		MetaBlock:  uint64(le.Uint32(sb[40:])),
-		UUID:       [16]byte(sb[48:]),
-		Incompat:   le.Uint32(sb[80:]),
-		Label:      strings.TrimRight(string(sb[64:80]), "\x00"),
-		ChecksumOK: true,
+		BlockSize:     1 << bits,
+		RootNid:       uint64(le.Uint16(sb[14:])),
+		Inodes:        le.Uint64(sb[16:]),
+		BuildTime:     int64(le.Uint64(sb[24:])),
+		BuildTimeNsec: le.Uint32(sb[32:]),
+		Blocks:        uint64(le.Uint32(sb[36:])),
+		MetaBlock:     uint64(le.Uint32(sb[40:])),
+		UUID:          [16]byte(sb[48:]),
+		Incompat:      le.Uint32(sb[80:]),
+		Label:         strings.TrimRight(string(sb[64:80]), "\x00"),
+		ChecksumOK:    true,
 	}
 	if le.Uint32(sb[8:])&compatChecksum != 0 && bits == blockBits && n == BlockSize {
 		want := le.Uint32(sb[4:])

@@ -34,18 +34,30 @@ func Check(ctx context.Context, r io.ReaderAt, p Params, root [DigestSize]byte, 
 	if err := p.check(); err != nil {
 		return err
 	}
+	c := checker{r: r, progress: progress}
+	if err := c.tree(ctx, p, root); err != nil {
+		return err
+	}
+	want := constant(root) // of a single data block
+	if p.DataBlocks > 1 {
+		want = digestsAt(r, levelOffsets(p.DataBlocks, int64(p.TreeOffset()))[0])
+	}
+	return c.area(ctx, "data block", 0, p.DataBlocks, int64(p.DataBlockSize), want)
+}
+
+// tree checks the levels of the tree, from the top down.
+func (c *checker) tree(ctx context.Context, p Params, root [DigestSize]byte) error {
 	offsets := levelOffsets(p.DataBlocks, int64(p.TreeOffset()))
 	levels := levelBlocks(p.DataBlocks)
-	c := checker{r: r, progress: progress}
 	want := constant(root)
 	for i := len(levels) - 1; i >= 0; i-- {
 		part := fmt.Sprintf("hash block of level %d", i)
 		if err := c.area(ctx, part, offsets[i], levels[i], HashBlockSize, want); err != nil {
 			return err
 		}
-		want = digestsAt(r, offsets[i])
+		want = digestsAt(c.r, offsets[i])
 	}
-	return c.area(ctx, "data block", 0, p.DataBlocks, int64(p.DataBlockSize), want)
+	return nil
 }
 
 // ComputeRoot returns the root hash that the tree's top block gives, without looking below it.

@@ -8,12 +8,21 @@ import (
 	"path/filepath"
 )
 
-// Create makes a volume at path, or nothing: it builds in a temporary file beside it, syncs and renames. A file that is
-// there already is replaced once the new one is complete.
+// Create makes a volume of a layer's tar at path, or nothing; see WriteFile.
 func Create(path string, layer io.Reader, opts BuildOptions) (d *Description, err error) {
+	err = WriteFile(path, func(f *os.File) error {
+		d, err = Build(f, layer, opts)
+		return err
+	})
+	return d, err
+}
+
+// WriteFile makes the file at path with what write writes, or nothing: it is written to a temporary file beside it, synced
+// and renamed. A file that is there already is replaced once the new one is complete.
+func WriteFile(path string, write func(f *os.File) error) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer func() {
 		if err != nil {
@@ -21,22 +30,22 @@ func Create(path string, layer io.Reader, opts BuildOptions) (d *Description, er
 			err = errors.Join(err, os.Remove(f.Name()))
 		}
 	}()
-	if d, err = Build(f, layer, opts); err != nil {
-		return nil, err
+	if err = write(f); err != nil {
+		return err
 	}
 	if err = f.Chmod(0o644); err != nil {
-		return nil, err
+		return err
 	}
 	if err = f.Sync(); err != nil {
-		return nil, fmt.Errorf("sync: %w", err)
+		return fmt.Errorf("sync: %w", err)
 	}
 	if err = f.Close(); err != nil {
-		return nil, err
+		return err
 	}
 	if err = os.Rename(f.Name(), path); err != nil {
-		return nil, err
+		return err
 	}
-	return d, SyncDir(filepath.Dir(path))
+	return SyncDir(filepath.Dir(path))
 }
 
 // SyncDir makes renames and links in a directory last.

@@ -85,3 +85,7 @@ func mustMount(t testing.TB, entries ...entry) string {
 	}
 	return tree.MountVolume(t, path)
 }
+
+func charDevice(name string, major, minor int64) entry {
+	return entry{Header: tar.Header{Typeflag: tar.TypeChar, Name: name, Devmajor: major, Devminor: minor, ModTime: epoch}}
+}

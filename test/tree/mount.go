@@ -52,16 +52,22 @@ func MountOverlay(t testing.TB, lower ...string) string {
 // SmallFileSystem makes an ext4 file system of size bytes, mounted until the test ends, and returns where.
 func SmallFileSystem(t testing.TB, size int64) string {
 	t.Helper()
+	return FileSystem(t, size, "mkfs.ext4", "-q", "-m", "0")
+}
+
+// FileSystem makes a file system of size bytes with a command, mounted until the test ends, and returns where.
+func FileSystem(t testing.TB, size int64, mkfs ...string) string {
+	t.Helper()
 	RequireRoot(t)
-	img := t.TempDir() + "/small.img"
+	img := t.TempDir() + "/fs.img"
 	if err := os.WriteFile(img, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Truncate(img, size); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := exec.Command("mkfs.ext4", "-q", "-m", "0", img).CombinedOutput(); err != nil {
-		t.Fatalf("mkfs.ext4: %v: %s", err, out)
+	if out, err := exec.Command(mkfs[0], append(mkfs[1:], img)...).CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v: %s", mkfs[0], err, out)
 	}
 	dir := t.TempDir()
 	if out, err := exec.Command("mount", "-o", "loop", img, dir).CombinedOutput(); err != nil {

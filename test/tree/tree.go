@@ -32,10 +32,12 @@ type Entry struct {
 	Group  string            // first name of the same inode: hard links are equal only if they are the same links
 }
 
+type inode struct{ dev, ino uint64 }
+
 // Read returns every entry below root, "." included, by path.
 func Read(root string) (map[string]Entry, error) {
 	entries := map[string]Entry{}
-	inodes := map[uint64]string{}
+	inodes := map[inode]string{}
 	err := filepath.WalkDir(root, func(path string, _ fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -51,16 +53,17 @@ func Read(root string) (map[string]Entry, error) {
 	return entries, err
 }
 
-func readEntry(path, rel string, inodes map[uint64]string) (Entry, error) {
+func readEntry(path, rel string, inodes map[inode]string) (Entry, error) {
 	var st unix.Stat_t
 	if err := unix.Lstat(path, &st); err != nil {
 		return Entry{}, fmt.Errorf("lstat %s: %w", path, err)
 	}
 	e := Entry{Mode: st.Mode, UID: st.Uid, GID: st.Gid, MTime: st.Mtim, Size: st.Size, Links: st.Nlink, Rdev: st.Rdev}
-	if first, ok := inodes[st.Ino]; ok {
+	id := inode{st.Dev, st.Ino} // an overlay has a device number for each layer
+	if first, ok := inodes[id]; ok {
 		e.Group = first
 	} else {
-		e.Group, inodes[st.Ino] = rel, rel
+		e.Group, inodes[id] = rel, rel
 	}
 	var err error
 	switch st.Mode & unix.S_IFMT {

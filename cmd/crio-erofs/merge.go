@@ -1,0 +1,73 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/crio-erofs/crio-erofs/driver/volume"
+)
+
+type mergeOptions struct {
+	format outputFormat
+}
+
+func newMergeCommand() *cobra.Command {
+	var o mergeOptions
+	cmd := &cobra.Command{
+		Use:   "merge [flags] OUT LAYER...",
+		Short: "Make one volume of an image's layer volumes",
+		Long: `merge makes a volume with the union of layer volumes, the lowest given first, as an overlay of them would show it.
+File data is shared with the layers' files where the file system can (XFS, btrfs), and copied elsewhere. The layers' trees and
+metadata are checked; their data is not read, its damage shows when the volume is read.
+OUT appears when it is complete, or not at all. Equal layers give an equal volume.`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) < 2 {
+				return usageError{fmt.Errorf("want a file to make and at least one layer\nusage: %s", cmd.UseLine())}
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return o.run(cmd.Context(), cmd.OutOrStdout(), args[0], args[1:])
+		},
+	}
+	addFormatFlag(cmd.Flags(), &o.format)
+	return cmd
+}
+
+// mergeReport is what merge prints.
+type mergeReport struct {
+	report
+	SharedBytes int64 `json:"shared_bytes"`
+	CopiedBytes int64 `json:"copied_bytes"`
+}
+
+func (o *mergeOptions) run(ctx context.Context, stdout io.Writer, out string, paths []string) (err error) {
+	layers := make([]volume.Layer, len(paths))
+	for i, path := range paths {
+		f, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		layers[i].File = f
+	}
+	var d *volume.Description
+	var stats *volume.MergeStats
+	err = volume.WriteFile(out, func(f *os.File) error {
+		d, stats, err = volume.Merge(ctx, f, layers)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("merge %s: %w", out, err)
+	}
+	r := mergeReport{report: newReport(d), SharedBytes: stats.SharedBytes, CopiedBytes: stats.CopiedBytes}
+	if o.format == formatJSON {
+		return printJSON(stdout, r)
+	}
+	return printFields(stdout, append(r.fields(),
+		field{"shared_bytes", bytesText(r.SharedBytes)}, field{"copied_bytes", bytesText(r.CopiedBytes)}))
+}

@@ -1,0 +1,92 @@
+package verity
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+)
+
+// ReadDigests reads the digests of all data blocks of the volume r, DigestSize bytes each, and checks them, but not the
+// data, against the root hash.
+func ReadDigests(ctx context.Context, r io.ReaderAt, p Params, root [DigestSize]byte) ([]byte, error) {
+	if err := p.check(); err != nil {
+		return nil, err
+	}
+	if p.DataBlocks == 1 {
+		return root[:], nil
+	}
+	if err := (&checker{r: r}).tree(ctx, p, root); err != nil {
+		return nil, err
+	}
+	digests := make([]byte, p.DataBlocks*DigestSize)
+	return digests, readFull(r, digests, levelOffsets(p.DataBlocks, int64(p.TreeOffset()))[0])
+}
+
+// Append adds digests of further data blocks.
+func (l *Leaves) Append(digests []byte) {
+	l.segments = append(l.segments, digests)
+	l.blocks += uint64(len(digests) / DigestSize)
+}
+
+// windowBlocks is how many blocks a Reader reads at a time.
+const windowBlocks = 32
+
+// Reader reads a volume's data and checks it. It keeps all that it has read: it is meant for metadata, of which there is
+// little but which is read in many small pieces. It is not safe for concurrent use.
+type Reader struct {
+	r         io.ReaderAt
+	blockSize int64
+	digests   []byte
+	windows   map[int64][]byte
+}
+
+// NewReader returns a Reader for a volume with these digests of its data blocks.
+func NewReader(r io.ReaderAt, blockSize uint32, digests []byte) *Reader {
+	return &Reader{r: r, blockSize: int64(blockSize), digests: digests, windows: map[int64][]byte{}}
+}
+
+// ReadAt implements io.ReaderAt. A block that does not have its digest gives a *CorruptError.
+func (r *Reader) ReadAt(b []byte, offset int64) (n int, err error) {
+	if offset < 0 {
+		return 0, errors.New("verity: negative offset")
+	}
+	size := r.blockSize * windowBlocks
+	for n < len(b) {
+		window, err := r.window((offset + int64(n)) / size)
+		if err != nil {
+			return n, err
+		}
+		start := (offset + int64(n)) % size
+		if start >= int64(len(window)) {
+			return n, io.EOF
+		}
+		n += copy(b[n:], window[start:])
+	}
+	return n, nil
+}
+
+func (r *Reader) window(i int64) ([]byte, error) {
+	if w, ok := r.windows[i]; ok {
+		return w, nil
+	}
+	blocks := int64(len(r.digests) / DigestSize)
+	first := i * windowBlocks
+	if first >= blocks {
+		return nil, io.EOF
+	}
+	w := make([]byte, min(windowBlocks, blocks-first)*r.blockSize)
+	if err := readFull(r.r, w, first*r.blockSize); err != nil {
+		return nil, fmt.Errorf("data block %d: %w", first, err)
+	}
+	for j := int64(0); j*r.blockSize < int64(len(w)); j++ {
+		got := sha256.Sum256(w[j*r.blockSize:][:r.blockSize])
+		if want := [DigestSize]byte(r.digests[(first+j)*DigestSize:]); got != want {
+			return nil, &CorruptError{Part: "data block", Block: uint64(first + j), Offset: (first + j) * r.blockSize,
+				Got: got, Want: want}
+		}
+	}
+	r.windows[i] = w
+	return w, nil
+}

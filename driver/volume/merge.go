@@ -1,0 +1,160 @@
+package volume
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/crio-erofs/crio-erofs/driver/erofs"
+	"github.com/crio-erofs/crio-erofs/driver/verity"
+)
+
+// Layer is one of the volumes that Merge puts together.
+type Layer struct {
+	File     *os.File
+	RootHash string // empty: the one that the volume's own superblock vouches for
+}
+
+// MergeStats says where the bytes of file data in a merged volume are.
+type MergeStats struct {
+	SharedBytes int64 // blocks that the volume shares with the layers' files
+	CopiedBytes int64
+}
+
+// Merge writes a volume with the union of layers, the lowest first, to out, which must be empty. File data is shared with
+// the layers' files by FICLONERANGE where the file system can, and copied elsewhere. The layers' data is not read again to
+// be hashed: the tree is made of their leaves. What is read, trees and metadata, is checked against the layers' root hashes.
+// It does not sync out.
+func Merge(ctx context.Context, out *os.File, layers []Layer) (*Description, *MergeStats, error) {
+	sources := make([]source, len(layers))
+	readers := make([]io.ReaderAt, len(layers))
+	for i, l := range layers {
+		if err := sources[i].open(ctx, l); err != nil {
+			return nil, nil, fmt.Errorf("layer %s: %w", l.File.Name(), err)
+		}
+		readers[i] = verity.NewReader(l.File, blockSize, sources[i].digests)
+	}
+	merged, err := erofs.Merge(readers)
+	if err != nil {
+		return nil, nil, err
+	}
+	var leaves verity.Leaves
+	first := leaves.Grow(1)
+	stats, err := takeExtents(ctx, out, sources, merged.Extents, &leaves)
+	if err != nil {
+		return nil, nil, err
+	}
+	s := newSink(out, int64(merged.Blocks)*blockSize, &leaves)
+	img, err := merged.WriteMetadata(s)
+	size, closeErr := s.close()
+	if err = errors.Join(err, closeErr); err != nil {
+		return nil, nil, err
+	}
+	if _, err := out.WriteAt(img.Head[:], 0); err != nil {
+		return nil, nil, fmt.Errorf("volume: EROFS superblock: %w", err)
+	}
+	digest(first, img.Head[:])
+	d := &Description{Layout: LayoutAligned, FormatVersion: erofs.FormatVersion}
+	if d.Verity, err = writeVerity(out, uint64(size), &leaves); err != nil {
+		return nil, nil, err
+	}
+	d.Size = int64(d.Verity.TreeOffset + verity.TreeSize(d.Verity.DataBlocks))
+	return d, stats, nil
+}
+
+// source is a layer that is open for merging.
+type source struct {
+	file    *os.File
+	digests []byte // of all its data blocks
+}
+
+func (s *source) open(ctx context.Context, l Layer) error {
+	fi, err := l.File.Stat()
+	if err != nil {
+		return err
+	}
+	info, err := Inspect(l.File, fi.Size())
+	if err != nil {
+		return err
+	}
+	if info.Verity == nil {
+		return fmt.Errorf("%w: a merged volume's tree is made of those of its layers; build the layer with one", ErrNoVerity)
+	}
+	root := info.root
+	if l.RootHash == "" {
+		err = info.checkUUID(root)
+	} else {
+		root, err = verity.ParseRoot(l.RootHash)
+	}
+	if err != nil {
+		return err
+	}
+	s.file = l.File
+	s.digests, err = verity.ReadDigests(ctx, l.File, info.params, root)
+	return err
+}
+
+// takeExtents puts the layers' data where the merged image has it, and their leaves into leaves.
+func takeExtents(ctx context.Context, out *os.File, sources []source, extents []erofs.Extent, leaves *verity.Leaves) (*MergeStats, error) {
+	stats := &MergeStats{}
+	share := true
+	for _, e := range extents {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		src := &sources[e.Layer]
+		leaves.Append(src.digests[e.From*verity.DigestSize : (e.From+e.Blocks)*verity.DigestSize])
+		size := int64(e.Blocks) * blockSize
+		if share {
+			err := cloneRange(out, src.file, e)
+			if err == nil {
+				stats.SharedBytes += size
+				continue
+			}
+			if !cannotClone(err) {
+				return nil, fmt.Errorf("share %d blocks of %s: %w", e.Blocks, src.file.Name(), err)
+			}
+			share = false
+		}
+		if err := copyRange(out, src.file, e); err != nil {
+			return nil, fmt.Errorf("copy %d blocks of %s: %w", e.Blocks, src.file.Name(), err)
+		}
+		stats.CopiedBytes += size
+	}
+	return stats, nil
+}
+
+func cloneRange(out, in *os.File, e erofs.Extent) error {
+	return unix.IoctlFileCloneRange(int(out.Fd()), &unix.FileCloneRange{
+		Src_fd:      int64(in.Fd()),
+		Src_offset:  e.From * blockSize,
+		Src_length:  e.Blocks * blockSize,
+		Dest_offset: e.To * blockSize,
+	})
+}
+
+// cannotClone says whether an error of FICLONERANGE means that these files cannot share blocks (ioctl_ficlonerange(2)).
+func cannotClone(err error) bool {
+	return errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EXDEV) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOTTY)
+}
+
+// copyRange copies an extent, leaving holes where it has only zeros.
+func copyRange(out, in *os.File, e erofs.Extent) error {
+	buf := make([]byte, chunkSize)
+	from, to := int64(e.From)*blockSize, int64(e.To)*blockSize
+	for left := int64(e.Blocks) * blockSize; left > 0; {
+		n := min(left, chunkSize)
+		if _, err := io.ReadFull(io.NewSectionReader(in, from, n), buf[:n]); err != nil {
+			return err
+		}
+		if err := writeSparse(out, buf[:n], to); err != nil {
+			return err
+		}
+		from, to, left = from+n, to+n, left-n
+	}
+	return nil
+}
