@@ -35,15 +35,16 @@ OUT appears when it is complete, or not at all. Equal tars give equal volumes, o
 			return o.run(cmd.Context(), cmd.OutOrStdout(), args[0], args[1])
 		},
 	}
-	cmd.Flags().StringVar(&o.layout, "layout", string(volume.LayoutAligned), "layout of the volume: aligned")
+	cmd.Flags().StringVar(&o.layout, "layout", string(volume.LayoutAligned), "layout of the volume: aligned (Linux 5.4), or tarfs (Linux 6.4): the tar as it is")
 	cmd.Flags().BoolVar(&o.noVerity, "no-verity", false, "write neither hash tree nor verity superblock")
 	addFormatFlag(cmd.Flags(), &o.format)
 	return cmd
 }
 
 func (o *buildOptions) run(ctx context.Context, stdout io.Writer, in, out string) error {
-	if volume.Layout(o.layout) != volume.LayoutAligned {
-		return usageError{fmt.Errorf("--layout %q is not known; must be one of (%s)", o.layout, volume.LayoutAligned)}
+	layout, err := volume.ParseLayout(o.layout)
+	if err != nil {
+		return usageError{err}
 	}
 	layer, closeLayer, err := openLayer(in)
 	if err != nil {
@@ -52,7 +53,7 @@ func (o *buildOptions) run(ctx context.Context, stdout io.Writer, in, out string
 	defer closeLayer()
 	p := newProgress("reading", 0)
 	d, err := volume.Create(out, contextReader{ctx, layer},
-		volume.BuildOptions{Layout: volume.Layout(o.layout), NoVerity: o.noVerity, Progress: p.set})
+		volume.BuildOptions{Layout: layout, NoVerity: o.noVerity, Progress: p.set})
 	p.end()
 	if err != nil {
 		return fmt.Errorf("build %s: %w", out, err)

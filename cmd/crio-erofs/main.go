@@ -60,7 +60,7 @@ EXIT STATUS
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
 	}
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	cmd.AddCommand(newBuildCommand(), newMergeCommand(), newVerifyCommand(), newInspectCommand())
+	cmd.AddCommand(newBuildCommand(), newMergeCommand(), newVerifyCommand(), newInspectCommand(), newCatTarCommand())
 	return cmd
 }
 

@@ -25,6 +25,7 @@ func newVerifyCommand() *cobra.Command {
 		Short: "Check a volume's data against its tree and root hash",
 		Long: `verify reads a whole volume and checks its superblocks, its hash tree and its data. With --root-hash the volume must be the
 one with that root hash; without, it must fit its own, which shows damage but not exchange.
+Of a volume of layout tarfs the tar's sha256, which is the layer's diffID, is checked, too.
 The first bad block's offset is printed and the exit status is 1 if anything does not fit.`,
 		Args: exactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -40,6 +41,7 @@ The first bad block's offset is printed and the exit status is 1 if anything doe
 type verdict struct {
 	OK        bool   `json:"ok"`
 	RootHash  string `json:"root_hash,omitempty"`
+	DiffID    string `json:"diff_id,omitempty"` // of layout tarfs: the sha256 of the tar in the volume
 	Size      int64  `json:"size"`
 	Error     string `json:"error,omitempty"`
 	BadOffset *int64 `json:"bad_offset,omitempty"` // of the first bad block
@@ -58,6 +60,9 @@ func (o *verifyOptions) run(ctx context.Context, stdout io.Writer, path string) 
 	defer f.Close()
 	p := newProgress("checking", size)
 	info, err := volume.Verify(ctx, f, size, o.rootHash, p.add)
+	if err == nil && info.Tar != nil {
+		err = info.VerifyTar(ctx, f)
+	}
 	p.end()
 	if o.format == formatJSON {
 		if printErr := printJSON(stdout, newVerdict(info, size, err)); printErr != nil {
@@ -68,9 +73,11 @@ func (o *verifyOptions) run(ctx context.Context, stdout io.Writer, path string) 
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	if o.format == formatTable {
-		return printFields(stdout, []field{
-			{"volume", path}, {"size", bytesText(size)}, {"root_hash", info.Verity.RootHash}, {"verified", "ok"},
-		})
+		fields := []field{{"volume", path}, {"size", bytesText(size)}, {"root_hash", info.Verity.RootHash}}
+		if info.Tar != nil {
+			fields = append(fields, field{"diff_id", tarDigest(info)})
+		}
+		return printFields(stdout, append(fields, field{"verified", "ok"}))
 	}
 	return nil
 }
@@ -85,9 +92,14 @@ func newVerdict(info *volume.Info, size int64, err error) verdict {
 		}
 	} else {
 		v.RootHash = info.Verity.RootHash
+		if info.Tar != nil {
+			v.DiffID = tarDigest(info)
+		}
 	}
 	return v
 }
+
+func tarDigest(info *volume.Info) string { return fmt.Sprintf("sha256:%x", info.Tar.SHA256) }
 
 // openVolume opens a file or block device and returns its size.
 func openVolume(path string) (*os.File, int64, error) {

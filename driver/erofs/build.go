@@ -3,7 +3,6 @@ package erofs
 import (
 	"bufio"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"hash"
 	"hash/crc32"
@@ -20,8 +19,8 @@ type Stats struct {
 
 // Image describes an image that Build has written.
 type Image struct {
-	Head   [BlockSize]byte // block 0: belongs before everything that was written
-	Blocks uint64          // block 0 included
+	Head   [BlockSize]byte // belongs before everything that was written
+	Blocks uint64          // the head included; of 4096 bytes, or of TarfsBlockSize
 	Stats  Stats
 }
 
@@ -29,12 +28,12 @@ type Image struct {
 // which is known last and returned. What it writes is a multiple of BlockSize. If w is an io.ReaderFrom, file data is
 // read straight into it. On an error, what was written is of no use.
 func Build(w io.Writer, layer io.Reader) (*Image, error) {
-	l := &layerReader{data: w, blocks: 1, root: newRoot()}
+	data := &alignedData{w: w, blocks: 1}
+	l := &layerReader{data: data, root: newRoot()}
 	if err := l.readLayer(layer); err != nil {
 		return nil, err
 	}
-	l.root.applyWhiteouts()
-	img, err := writeMetadata(w, l.root, l.blocks)
+	img, err := writeMetadata(w, l.root, data.blocks, blockBits)
 	if err != nil {
 		return nil, err
 	}
@@ -43,30 +42,31 @@ func Build(w io.Writer, layer io.Reader) (*Image, error) {
 	return img, nil
 }
 
-// writeMetadata writes the metadata of the tree below root, behind the blocks that file data takes.
-func writeMetadata(w io.Writer, root *node, blocks uint64) (*Image, error) {
-	plan := plan(root, blocks)
+// writeMetadata writes the metadata of the tree below root, behind the blocks, of 2^bits bytes, that file data takes.
+func writeMetadata(w io.Writer, root *node, blocks uint64, bits uint8) (*Image, error) {
+	plan := plan(root, blocks, bits)
 	if plan.metaBlock > maxBlocks {
-		return nil, errors.New("layer is larger than the 16 TiB that an image can have")
+		return nil, fmt.Errorf("layer is larger than the %d TiB that an image of this layout can have", 1<<bits>>8)
 	}
-	m := newMetadataWriter(w)
+	m := newMetadataWriter(w, plan)
 	for _, n := range plan.nodes {
 		m.ownBlocks(n)
 	}
-	m.inodes(plan)
+	m.zeros(int(plan.gap))
+	m.inodes()
 	uuid, err := m.finish()
 	if err != nil {
 		return nil, fmt.Errorf("image metadata: %w", err)
 	}
 	img := &Image{
-		Blocks: plan.metaBlock + (plan.metaSize+BlockSize-1)/BlockSize,
+		Blocks: plan.metaBlock + (plan.metaSize+BlockSize-1)&^(BlockSize-1)>>bits,
 		Stats:  Stats{Inodes: int64(len(plan.nodes))},
 	}
 	img.Head = head(plan, img.Blocks, uuid)
 	return img, nil
 }
 
-// head returns block 0.
+// head returns the first 4096 bytes.
 func head(plan *layout, blocks uint64, uuid [16]byte) (b [BlockSize]byte) {
 	sb := superblock{
 		featureCompat: compatChecksum | compatMtime,
@@ -74,34 +74,41 @@ func head(plan *layout, blocks uint64, uuid [16]byte) (b [BlockSize]byte) {
 		inodes:        uint64(len(plan.nodes)),
 		epoch:         uint64(plan.epoch.sec),
 		epochNsec:     plan.epoch.nsec,
+		bits:          plan.bits,
 		blocks:        uint32(blocks),
 		metaBlkAddr:   uint32(plan.metaBlock),
 		uuid:          uuid,
 	}
 	copy(sb.label[:], labelPrefix+strconv.Itoa(FormatVersion))
 	sb.appendTo(b[:superStart])
-	sb.checksum = checksum(b[:])
+	sb.checksum = checksum(b[:], plan.bits)
 	sb.appendTo(b[:superStart])
 	return b
 }
 
-// checksum returns the checksum of a block 0 whose checksum field is zero: crc32c from the superblock to the end of the
-// block, without the final inversion (erofs_superblock_csum_verify in fs/erofs/super.c).
-func checksum(block []byte) uint32 {
-	return ^crc32.Checksum(block[superStart:], crc32.MakeTable(crc32.Castagnoli))
+// checksum returns the checksum of a head whose checksum field is zero: crc32c from the superblock to the end of its
+// block, or for a block size of that of the superblock's place or less one block on, without the final inversion
+// (erofs_superblock_csum_verify in fs/erofs/super.c).
+func checksum(head []byte, bits uint8) uint32 {
+	length := 1 << bits
+	if length > superStart {
+		length -= superStart
+	}
+	return ^crc32.Checksum(head[superStart:][:length], crc32.MakeTable(crc32.Castagnoli))
 }
 
 // metadataWriter writes directory blocks and inodes. Its error is sticky.
 type metadataWriter struct {
-	out *bufio.Writer
-	sum hash.Hash
-	buf []byte
-	err error
+	plan *layout
+	out  *bufio.Writer
+	sum  hash.Hash
+	buf  []byte
+	err  error
 }
 
-func newMetadataWriter(w io.Writer) *metadataWriter {
+func newMetadataWriter(w io.Writer, plan *layout) *metadataWriter {
 	sum := sha256.New()
-	return &metadataWriter{out: bufio.NewWriterSize(io.MultiWriter(w, sum), 64<<10), sum: sum}
+	return &metadataWriter{plan: plan, out: bufio.NewWriterSize(io.MultiWriter(w, sum), 64<<10), sum: sum}
 }
 
 func (m *metadataWriter) write(b []byte) {
@@ -133,36 +140,37 @@ func (m *metadataWriter) finish() (uuid [16]byte, err error) {
 
 // ownBlocks writes those blocks of a directory's entries or of a link's target that do not stand behind the inode.
 func (m *metadataWriter) ownBlocks(n *node) {
-	blocks := n.ownBlocks()
+	blocks := m.plan.ownBlocks(n)
 	if blocks == 0 {
 		return
 	}
 	if !n.isDir() {
-		m.write([]byte(n.target))
-		m.zeros(int(blocks*BlockSize - n.size))
+		own := min(n.size, blocks<<m.plan.bits)
+		m.write([]byte(n.target[:own]))
+		m.zeros(int(blocks<<m.plan.bits - own))
 		return
 	}
-	for names := range directoryBlocks(n.names) {
+	for names := range m.plan.directoryBlocks(n.names) {
 		if blocks == 0 {
 			return // the last one is inline
 		}
 		m.buf = n.appendDirents(m.buf[:0], names)
 		m.write(m.buf)
-		m.zeros(BlockSize - len(m.buf))
+		m.zeros(int(m.plan.blockSize()) - len(m.buf))
 		blocks--
 	}
 }
 
-// inodes writes all inodes with what stands behind them, and fills the last block.
-func (m *metadataWriter) inodes(plan *layout) {
+// inodes writes all inodes with what stands behind them, and fills the last 4096 bytes.
+func (m *metadataWriter) inodes() {
 	var pos uint64
-	for _, n := range plan.nodes {
+	for _, n := range m.plan.nodes {
 		start := n.nid * nidUnit
 		m.zeros(int(start - pos))
 		m.buf = n.appendInode(m.buf[:0])
 		m.buf = appendXattrs(m.buf, n.xattrs)
 		if n.inline {
-			m.buf = n.appendTail(m.buf)
+			m.buf = m.appendTail(m.buf, n)
 		}
 		m.write(m.buf)
 		pos = start + uint64(len(m.buf))
@@ -199,13 +207,13 @@ func (n *node) appendInode(b []byte) []byte {
 	return d.appendCompact(b)
 }
 
-// appendTail appends what stands behind the inode: a directory's last block, or a link's target.
-func (n *node) appendTail(b []byte) []byte {
+// appendTail appends what stands behind the inode: a directory's last block, or the end of a link's target.
+func (m *metadataWriter) appendTail(b []byte, n *node) []byte {
 	if !n.isDir() {
-		return append(b, n.target...)
+		return append(b, n.target[len(n.target)-n.tail:]...)
 	}
 	var last []string
-	for names := range directoryBlocks(n.names) {
+	for names := range m.plan.directoryBlocks(n.names) {
 		last = names
 	}
 	return n.appendDirents(b, last)

@@ -40,6 +40,7 @@ const (
 // superblock holds the fields of struct erofs_super_block that are not zero in our images.
 type superblock struct {
 	checksum      uint32
+	bits          uint8 // blkszbits
 	featureCompat uint32
 	rootNid       uint16
 	inodes        uint64
@@ -57,7 +58,7 @@ func (s *superblock) appendTo(b []byte) []byte {
 	b = le.AppendUint32(b, superMagic)
 	b = le.AppendUint32(b, s.checksum)
 	b = le.AppendUint32(b, s.featureCompat)
-	b = append(b, blockBits, 0) // blkszbits, sb_extslots
+	b = append(b, s.bits, 0) // sb_extslots
 	b = le.AppendUint16(b, s.rootNid)
 	b = le.AppendUint64(b, s.inodes)
 	b = le.AppendUint64(b, s.epoch)

@@ -29,11 +29,18 @@ const (
 	maxBlocks = math.MaxUint32 - 1<<24
 )
 
-// layerReader reads a layer's tar, writes the files' data and makes the tree of the rest.
+// fileData puts the data of regular files where a layout wants it.
+type fileData interface {
+	// place gives n, of a size that is not 0, its block. It may leave data unread.
+	place(n *node, hdr *tar.Header, data io.Reader) error
+}
+
+// layerReader reads a layer's tar and makes the tree of it.
 type layerReader struct {
-	data   io.Writer
-	blocks uint64 // written or reserved so far, block 0 included
-	sparse int64  // sum of the sizes of sparse files
+	data   fileData
+	sparse int64        // sum of the sizes of sparse files
+	count  func() int64 // nil, or how much of the tar has been read
+	start  int64        // where the present entry's first header is, if count is there
 	root   *node
 	stats  Stats
 }
@@ -43,8 +50,16 @@ func (l *layerReader) readLayer(layer io.Reader) error {
 	tr := tar.NewReader(layer)
 	last := "the beginning"
 	for {
+		if l.count != nil {
+			// What Next still skips is the end of the last entry's last block.
+			if _, err := io.Copy(io.Discard, tr); err != nil {
+				return fmt.Errorf("layer tar: entry %s: %w", last, noEOF(err))
+			}
+			l.start = (l.count() + 511) &^ 511
+		}
 		hdr, err := tr.Next()
 		if errors.Is(err, io.EOF) {
+			l.root.applyWhiteouts()
 			return nil
 		}
 		// Go's own check of names is a setting (tarinsecurepath); splitPath's is not.
@@ -210,15 +225,11 @@ func (l *layerReader) metadata(hdr *tar.Header) (*node, error) {
 	return n, nil
 }
 
-// regular writes the data of a file to blocks of its own.
+// regular checks a file's size and has its data placed.
 func (l *layerReader) regular(n *node, hdr *tar.Header, data io.Reader) error {
 	n.size, n.block = uint64(hdr.Size), nullBlock
 	if hdr.Size == 0 {
 		return nil
-	}
-	blocks := (n.size-1)/BlockSize + 1
-	if l.blocks+blocks > maxBlocks {
-		return fmt.Errorf("file of %d bytes makes the layer larger than the 16 TiB that an image can have", hdr.Size)
 	}
 	if isSparse(hdr) {
 		if l.sparse += hdr.Size; l.sparse > maxSparse || l.sparse < 0 {
@@ -226,12 +237,7 @@ func (l *layerReader) regular(n *node, hdr *tar.Header, data io.Reader) error {
 				"make them smaller or create them when the container starts", hdr.Size, int64(maxSparse))
 		}
 	}
-	n.block = uint32(l.blocks)
-	l.blocks += blocks
-	if _, err := io.CopyN(l.data, data, hdr.Size); err != nil {
-		return fmt.Errorf("data of %d bytes: %w", hdr.Size, noEOF(err))
-	}
-	return writeZeros(l.data, int(blocks*BlockSize-n.size))
+	return l.data.place(n, hdr, data)
 }
 
 func isSparse(hdr *tar.Header) bool {

@@ -18,9 +18,11 @@ type place struct {
 
 // layout is the order and place of everything but file data.
 type layout struct {
+	bits      uint8   // the block size is 2^bits
 	nodes     []*node // inodes in the order of their nids
 	epoch     timestamp
-	metaBlock uint64 // where the inodes start
+	metaBlock uint64 // where the inodes start, on a multiple of 4096 bytes
+	gap       uint64 // bytes of zeros before that
 	metaSize  uint64 // in bytes
 }
 
@@ -29,32 +31,33 @@ type timestamp struct {
 	nsec uint32
 }
 
-// plan places the tree below root behind the blocks that file data takes.
-func plan(root *node, blocks uint64) *layout {
-	l := &layout{}
+// plan places the tree below root behind the blocks, of 2^bits bytes, that file data takes.
+func plan(root *node, blocks uint64, bits uint8) *layout {
+	l := &layout{bits: bits}
 	l.collect(root)
 	l.chooseEpoch()
 	for _, n := range l.nodes {
 		n.extended = l.needsExtended(n)
 		if n.isDir() {
-			n.size = directorySize(n.names)
+			n.size = l.directorySize(n.names)
 		}
 	}
 	// Slot 0 stays free: with nid 0 the root's inode number would be 0, which old C libraries take for a deleted entry.
 	next := uint64(nidUnit)
 	for _, n := range l.nodes {
-		next = n.placeAt(next)
+		next = l.placeAt(n, next)
 	}
 	l.metaSize = next
 	for _, n := range l.nodes {
-		if own := n.ownBlocks(); own > 0 {
+		if own := l.ownBlocks(n); own > 0 {
 			n.block = uint32(blocks)
 			blocks += own
 		} else if n.hasTail() {
 			n.block = nullBlock
 		}
 	}
-	l.metaBlock = blocks
+	l.gap = -(blocks << bits) & (BlockSize - 1)
+	l.metaBlock = blocks + l.gap>>bits
 	return l
 }
 
@@ -119,27 +122,27 @@ func (n *node) inodeSize() uint64 {
 func (n *node) hasTail() bool { return n.isDir() || n.fileType() == modeSymlink }
 
 // ownBlocks returns how many blocks a directory or a link needs besides what stands behind its inode.
-func (n *node) ownBlocks() uint64 {
+func (l *layout) ownBlocks(n *node) uint64 {
 	if !n.hasTail() {
 		return 0
 	}
 	if n.inline {
-		return n.size / BlockSize
+		return n.size / l.blockSize()
 	}
-	return (n.size + BlockSize - 1) / BlockSize
+	return (n.size + l.blockSize() - 1) / l.blockSize()
 }
 
 // placeAt gives n the first place at or behind offset and returns where it ends. Inodes start on slots of 32 bytes, no
 // inode and no inline tail crosses a block's end: the kernel refuses the latter (erofs_map_blocks_flatmode).
-func (n *node) placeAt(offset uint64) uint64 {
+func (l *layout) placeAt(n *node, offset uint64) uint64 {
 	if n.hasTail() {
-		n.tail = int(n.size % BlockSize)
+		n.tail = int(n.size % l.blockSize())
 	}
 	head := n.inodeSize() + uint64(xattrBodySize(n.xattrs))
 	start := alignSlot(offset)
-	for range BlockSize / nidUnit {
+	for range l.blockSize() / nidUnit {
 		tail := start + head
-		if sameBlock(start, n.inodeSize()) && (n.tail == 0 || sameBlock(tail, uint64(n.tail))) {
+		if l.sameBlock(start, n.inodeSize()) && (n.tail == 0 || l.sameBlock(tail, uint64(n.tail))) {
 			n.inline = n.tail > 0
 			n.nid = start / nidUnit
 			return tail + uint64(n.tail)
@@ -148,11 +151,11 @@ func (n *node) placeAt(offset uint64) uint64 {
 	}
 	// A tail of almost a block fits nowhere behind this inode's attributes: it gets a block of its own.
 	n.tail = 0
-	return n.placeWithoutTail(alignSlot(offset), head)
+	return l.placeWithoutTail(n, alignSlot(offset), head)
 }
 
-func (n *node) placeWithoutTail(start, head uint64) uint64 {
-	if !sameBlock(start, n.inodeSize()) {
+func (l *layout) placeWithoutTail(n *node, start, head uint64) uint64 {
+	if !l.sameBlock(start, n.inodeSize()) {
 		start += nidUnit
 	}
 	n.nid = start / nidUnit
@@ -161,24 +164,28 @@ func (n *node) placeWithoutTail(start, head uint64) uint64 {
 
 func alignSlot(offset uint64) uint64 { return (offset + nidUnit - 1) &^ (nidUnit - 1) }
 
-func sameBlock(start, size uint64) bool { return start/BlockSize == (start+size-1)/BlockSize }
+func (l *layout) sameBlock(start, size uint64) bool {
+	return start>>l.bits == (start+size-1)>>l.bits
+}
+
+func (l *layout) blockSize() uint64 { return 1 << l.bits }
 
 // directorySize returns the size of a directory with these names: entries never cross blocks, so each block but the
 // last counts whole.
-func directorySize(names []string) uint64 {
+func (l *layout) directorySize(names []string) uint64 {
 	var size uint64
-	for block := range directoryBlocks(names) {
-		size = (size+BlockSize-1)&^(BlockSize-1) + blockBytes(block)
+	for block := range l.directoryBlocks(names) {
+		size = (size+l.blockSize()-1)&^(l.blockSize()-1) + blockBytes(block)
 	}
 	return size
 }
 
 // directoryBlocks yields the names of each block of a directory in turn: as many as fit.
-func directoryBlocks(names []string) func(yield func([]string) bool) {
+func (l *layout) directoryBlocks(names []string) func(yield func([]string) bool) {
 	return func(yield func([]string) bool) {
 		start, used := 0, 0
 		for i, name := range names {
-			if used+direntSize+len(name) > BlockSize {
+			if used+direntSize+len(name) > int(l.blockSize()) {
 				if !yield(names[start:i]) {
 					return
 				}

@@ -159,5 +159,5 @@ func (m *Merged) place(layer int, from, blocks uint64) uint64 {
 
 // WriteMetadata writes what follows the extents to w, and returns the image.
 func (m *Merged) WriteMetadata(w io.Writer) (*Image, error) {
-	return writeMetadata(w, m.root, m.Blocks)
+	return writeMetadata(w, m.root, m.Blocks, blockBits)
 }

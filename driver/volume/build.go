@@ -27,10 +27,8 @@ func (o *BuildOptions) fill() error {
 	if o.Layout == "" {
 		o.Layout = LayoutAligned
 	}
-	if o.Layout != LayoutAligned {
-		return fmt.Errorf("layout %q is not known; must be one of (%s)", o.Layout, LayoutAligned)
-	}
-	return nil
+	_, err := ParseLayout(string(o.Layout))
+	return err
 }
 
 // Build reads a layer's uncompressed tar to the end of the stream and writes a volume to out, which must be empty. It
@@ -44,7 +42,12 @@ func Build(out *os.File, layer io.Reader, opts BuildOptions) (*Description, erro
 	if !opts.NoVerity {
 		leaves = &verity.Leaves{}
 	}
-	size, err := writeImage(out, in, leaves)
+	w := imageWriter{out: out, in: in, leaves: leaves, block: opts.Layout.BlockSize()}
+	write := w.aligned
+	if opts.Layout == LayoutTarfs {
+		write = w.tarfs
+	}
+	size, err := write()
 	if err != nil {
 		return nil, err
 	}
@@ -55,7 +58,7 @@ func Build(out *os.File, layer io.Reader, opts BuildOptions) (*Description, erro
 		DiffID:        "sha256:" + hex.EncodeToString(in.sum.Sum(nil)),
 	}
 	if !opts.NoVerity {
-		if d.Verity, err = writeVerity(out, uint64(size), leaves); err != nil {
+		if d.Verity, err = writeVerity(out, uint64(size), w.block, leaves); err != nil {
 			return nil, err
 		}
 		d.Size = int64(d.Verity.TreeOffset + verity.TreeSize(d.Verity.DataBlocks))
@@ -66,39 +69,9 @@ func Build(out *os.File, layer io.Reader, opts BuildOptions) (*Description, erro
 	return d, nil
 }
 
-// writeImage writes the EROFS image and returns its size.
-func writeImage(out *os.File, in *input, leaves *verity.Leaves) (int64, error) {
-	var first []byte // the leaf of block 0, whose content is known last
-	if leaves != nil {
-		first = leaves.Grow(1)
-	}
-	s := newSink(out, blockSize, leaves)
-	img, err := erofs.Build(s, in)
-	end, closeErr := s.close()
-	if err == nil {
-		err = closeErr
-	}
-	if err != nil {
-		return 0, err
-	}
-	if err := in.drain(); err != nil {
-		return 0, err
-	}
-	if size := int64(img.Blocks) * blockSize; size != end {
-		return 0, fmt.Errorf("volume: [should never happen] image of %d bytes has its end at %d", size, end)
-	}
-	if _, err := out.WriteAt(img.Head[:], 0); err != nil {
-		return 0, fmt.Errorf("volume: EROFS superblock: %w", err)
-	}
-	if leaves != nil {
-		digest(first, img.Head[:])
-	}
-	return end, nil
-}
-
 // writeVerity puts superblock and tree behind the dataSize bytes of data.
-func writeVerity(out *os.File, dataSize uint64, leaves *verity.Leaves) (*Verity, error) {
-	p := verity.Params{DataBlockSize: blockSize, DataBlocks: leaves.Blocks(), HashOffset: dataSize}
+func writeVerity(out *os.File, dataSize uint64, block int, leaves *verity.Leaves) (*Verity, error) {
+	p := verity.Params{DataBlockSize: uint32(block), DataBlocks: leaves.Blocks(), HashOffset: dataSize}
 	root, err := verity.WriteTree(out, int64(p.TreeOffset()), leaves)
 	if err != nil {
 		return nil, err

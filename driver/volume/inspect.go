@@ -2,6 +2,7 @@ package volume
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -19,7 +20,8 @@ type Info struct {
 	FormatVersion int   // 0: not made by this project
 	Size          int64 // of the file, in bytes
 	Image         erofs.Header
-	Verity        *Verity // nil: no tree. The root hash is what the tree's top block gives.
+	Tar           *erofs.TarInfo // of layout tarfs
+	Verity        *Verity        // nil: no tree. The root hash is what the tree's top block gives.
 
 	params verity.Params
 	uuid   [16]byte
@@ -34,6 +36,12 @@ func Inspect(r io.ReaderAt, size int64) (*Info, error) {
 		return nil, err
 	}
 	info := &Info{Layout: LayoutAligned, FormatVersion: h.FormatVersion(), Size: size, Image: *h}
+	if h.BlockSize == erofs.TarfsBlockSize {
+		info.Layout = LayoutTarfs
+		if info.Tar, err = erofs.ReadTarInfo(r, h); err != nil {
+			return nil, err
+		}
+	}
 	if h.Size() > size {
 		return nil, fmt.Errorf("truncated: EROFS image of %d bytes in a file of %d", h.Size(), size)
 	}
@@ -92,6 +100,39 @@ func Verify(ctx context.Context, r io.ReaderAt, size int64, rootHash string, pro
 		return info, errors.New("EROFS superblock at offset 1024: its checksum does not fit")
 	}
 	return info, nil
+}
+
+// TarReader returns a reader of the tar in a volume of layout tarfs.
+func (info *Info) TarReader(r io.ReaderAt) (*io.SectionReader, error) {
+	if info.Tar == nil {
+		return nil, fmt.Errorf("a volume of layout %s does not have the layer's tar; only %s has", info.Layout, LayoutTarfs)
+	}
+	return io.NewSectionReader(r, erofs.TarfsStart, info.Tar.Size), nil
+}
+
+// VerifyTar returns nil if the tar in a volume of layout tarfs has the digest that the volume says, which is the layer's
+// diffID.
+func (info *Info) VerifyTar(ctx context.Context, r io.ReaderAt) error {
+	tar, err := info.TarReader(r)
+	if err != nil {
+		return err
+	}
+	sum := sha256.New()
+	buf := make([]byte, chunkSize)
+	for {
+		n, err := tar.Read(buf)
+		sum.Write(buf[:n])
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err := errors.Join(err, ctx.Err()); err != nil {
+			return err
+		}
+	}
+	if got := [sha256.Size]byte(sum.Sum(nil)); got != info.Tar.SHA256 {
+		return fmt.Errorf("the tar in the volume has sha256 %x, its head says %x", got, info.Tar.SHA256)
+	}
+	return nil
 }
 
 // checkUUID holds the superblock's UUID against a root hash. Without a root hash from elsewhere a tree's top block says

@@ -29,12 +29,6 @@ const (
 	maxManifestSize = 1 << 20
 )
 
-// Layout says how the bytes of a layer are placed in a volume.
-type Layout string
-
-// LayoutAligned has 4096-byte blocks and block-aligned file data that is never inlined.
-const LayoutAligned Layout = "aligned"
-
 // Verity holds everything that is needed to open a volume with dm-verity. All offsets and sizes are in bytes unless
 // the name says blocks.
 type Verity struct {
@@ -42,7 +36,7 @@ type Verity struct {
 	Algorithm     string `json:"algorithm"`       // "sha256"
 	HashType      int    `json:"hash_type"`       // 1, dm-verity's "version" field
 	Salt          string `json:"salt"`            // hex; empty: no salt
-	DataBlockSize uint32 `json:"data_block_size"` // 4096
+	DataBlockSize uint32 `json:"data_block_size"` // 4096, or 512 for tarfs
 	HashBlockSize uint32 `json:"hash_block_size"` // 4096
 	DataBlocks    uint64 `json:"data_blocks"`
 	HashOffset    uint64 `json:"hash_offset"` // of the superblock; equals DataBlocks*DataBlockSize

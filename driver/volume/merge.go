@@ -48,7 +48,7 @@ func Merge(ctx context.Context, out *os.File, layers []Layer) (*Description, *Me
 	if err != nil {
 		return nil, nil, err
 	}
-	s := newSink(out, int64(merged.Blocks)*blockSize, &leaves)
+	s := newSink(out, int64(merged.Blocks)*blockSize, &leaves, blockSize)
 	img, err := merged.WriteMetadata(s)
 	size, closeErr := s.close()
 	if err = errors.Join(err, closeErr); err != nil {
@@ -57,9 +57,9 @@ func Merge(ctx context.Context, out *os.File, layers []Layer) (*Description, *Me
 	if _, err := out.WriteAt(img.Head[:], 0); err != nil {
 		return nil, nil, fmt.Errorf("volume: EROFS superblock: %w", err)
 	}
-	digest(first, img.Head[:])
+	digest(first, img.Head[:], blockSize)
 	d := &Description{Layout: LayoutAligned, FormatVersion: erofs.FormatVersion}
-	if d.Verity, err = writeVerity(out, uint64(size), &leaves); err != nil {
+	if d.Verity, err = writeVerity(out, uint64(size), blockSize, &leaves); err != nil {
 		return nil, nil, err
 	}
 	d.Size = int64(d.Verity.TreeOffset + verity.TreeSize(d.Verity.DataBlocks))

@@ -25,8 +25,11 @@ const (
 )
 
 var (
-	zeros      [holeSize]byte
-	zeroDigest = sha256.Sum256(zeros[:blockSize])
+	zeros       [holeSize]byte
+	zeroDigests = map[int][verity.DigestSize]byte{
+		blockSize:            sha256.Sum256(zeros[:blockSize]),
+		erofs.TarfsBlockSize: sha256.Sum256(zeros[:erofs.TarfsBlockSize]),
+	}
 )
 
 // sink writes a stream to a file, block after block, and hashes the blocks on the way: the stream's goroutine only fills
@@ -34,6 +37,7 @@ var (
 type sink struct {
 	file   *os.File
 	leaves *verity.Leaves // nil: do not hash
+	block  int            // size of the blocks that are hashed, in bytes
 	pos    int64          // where buf belongs in the file
 	buf    []byte         // cap chunkSize, not full
 	free   chan []byte
@@ -49,10 +53,10 @@ type job struct {
 	leaves []byte
 }
 
-// newSink returns a sink whose stream starts at pos in file. close must be called.
-func newSink(file *os.File, pos int64, leaves *verity.Leaves) *sink {
+// newSink returns a sink whose stream starts at pos in file and is hashed in blocks of this size. close must be called.
+func newSink(file *os.File, pos int64, leaves *verity.Leaves, block int) *sink {
 	workers := max(2, runtime.GOMAXPROCS(0))
-	s := &sink{file: file, leaves: leaves, pos: pos, jobs: make(chan job, workers)}
+	s := &sink{file: file, leaves: leaves, block: block, pos: pos, jobs: make(chan job, workers)}
 	buffers := 2*workers + 1 // one in each worker's hands, one waiting for it, one being filled
 	s.free = make(chan []byte, buffers)
 	for range buffers {
@@ -70,7 +74,7 @@ func (s *sink) work() {
 	defer s.wg.Done()
 	for j := range s.jobs {
 		if s.leaves != nil {
-			digest(j.leaves, j.data)
+			digest(j.leaves, j.data, s.block)
 		}
 		if err := writeSparse(s.file, j.data, j.pos); err != nil {
 			s.fail(err)
@@ -94,14 +98,15 @@ func (s *sink) failed() error {
 }
 
 // digest puts the digests of data's blocks into leaves.
-func digest(leaves, data []byte) {
-	for i := 0; i < len(data); i += blockSize {
-		block := data[i : i+blockSize]
+func digest(leaves, data []byte, size int) {
+	zeroDigest := zeroDigests[size]
+	for i := 0; i < len(data); i += size {
+		block := data[i : i+size]
 		sum := zeroDigest
-		if !bytes.Equal(block, zeros[:blockSize]) {
+		if !bytes.Equal(block, zeros[:size]) {
 			sum = sha256.Sum256(block)
 		}
-		copy(leaves[i/blockSize*verity.DigestSize:], sum[:])
+		copy(leaves[i/size*verity.DigestSize:], sum[:])
 	}
 }
 
@@ -137,7 +142,7 @@ func (s *sink) flush() error {
 	}
 	j := job{data: s.buf, pos: s.pos}
 	if s.leaves != nil {
-		j.leaves = s.leaves.Grow(len(s.buf) / blockSize)
+		j.leaves = s.leaves.Grow(len(s.buf) / s.block)
 	}
 	s.pos += int64(len(s.buf))
 	s.jobs <- j
@@ -180,7 +185,7 @@ func (s *sink) ReadFrom(r io.Reader) (n int64, err error) {
 
 // close waits until everything is hashed and written, and returns where the stream ended.
 func (s *sink) close() (end int64, err error) {
-	if tail := len(s.buf) % blockSize; tail != 0 {
+	if tail := len(s.buf) % s.block; tail != 0 {
 		s.fail(fmt.Errorf("stream ends %d bytes into a block", tail))
 	}
 	err = s.flush()
