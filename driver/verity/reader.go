@@ -24,12 +24,6 @@ func ReadDigests(ctx context.Context, r io.ReaderAt, p Params, root [DigestSize]
 	return digests, readFull(r, digests, levelOffsets(p.DataBlocks, int64(p.TreeOffset()))[0])
 }
 
-// Append adds digests of further data blocks.
-func (l *Leaves) Append(digests []byte) {
-	l.segments = append(l.segments, digests)
-	l.blocks += uint64(len(digests) / DigestSize)
-}
-
 // windowBlocks is how many blocks a Reader reads at a time.
 const windowBlocks = 32
 

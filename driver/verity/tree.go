@@ -2,6 +2,7 @@ package verity
 
 import (
 	"bufio"
+	"bytes"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -13,47 +14,38 @@ func WriteTree(w io.WriterAt, treeOffset int64, leaves *Leaves) (root [DigestSiz
 	if leaves.blocks == 0 {
 		return root, errors.New("verity: no data blocks, so there is nothing to hash")
 	}
-	level := leaves.segments
+	level, top := leaves.digests(), []byte(nil)
 	for i, offset := range levelOffsets(leaves.blocks, treeOffset) {
-		above, err := writeLevel(w, offset, level)
-		if err != nil {
+		if top, err = writeLevel(w, offset, level); err != nil {
 			return root, fmt.Errorf("verity: write level %d of the tree: %w", i, err)
 		}
-		level = [][]byte{above}
+		level = bytes.NewReader(top)
 	}
-	copy(root[:], level[0])
+	if _, err := io.ReadFull(level, root[:]); err != nil {
+		return root, fmt.Errorf("verity: digests: %w", err)
+	}
 	return root, nil
 }
 
 // writeLevel writes a level's digests to w at offset, padded with zeros to whole hash blocks, and returns the digests
 // of these blocks: the level above.
-func writeLevel(w io.WriterAt, offset int64, digests [][]byte) (above []byte, err error) {
-	out := bufio.NewWriterSize(io.NewOffsetWriter(w, offset), 1<<20)
-	block := make([]byte, 0, HashBlockSize)
-	flush := func() error {
-		sum := sha256.Sum256(block[:HashBlockSize])
-		above = append(above, sum[:]...)
-		_, err := out.Write(block[:HashBlockSize])
-		block = block[:0]
-		return err
-	}
-	for _, segment := range digests {
-		for len(segment) > 0 {
-			n := copy(block[len(block):HashBlockSize], segment)
-			block, segment = block[:len(block)+n], segment[n:]
-			if len(block) < HashBlockSize {
-				continue
-			}
-			if err := flush(); err != nil {
-				return nil, err
-			}
+func writeLevel(w io.WriterAt, offset int64, digests io.Reader) (above []byte, err error) {
+	in := bufio.NewReaderSize(digests, 1<<18)
+	out := bufio.NewWriterSize(io.NewOffsetWriter(w, offset), 1<<18)
+	block := make([]byte, HashBlockSize)
+	for {
+		n, err := io.ReadFull(in, block)
+		if errors.Is(err, io.EOF) {
+			return above, out.Flush()
 		}
-	}
-	if len(block) > 0 {
-		clear(block[len(block):HashBlockSize])
-		if err := flush(); err != nil {
+		if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
+			return nil, err
+		}
+		clear(block[n:])
+		sum := sha256.Sum256(block)
+		above = append(above, sum[:]...)
+		if _, err := out.Write(block); err != nil {
 			return nil, err
 		}
 	}
-	return above, out.Flush()
 }

@@ -8,6 +8,7 @@ import (
 	"hash"
 	"io"
 	"os"
+	"path/filepath"
 
 	"github.com/crio-erofs/crio-erofs/driver/erofs"
 	"github.com/crio-erofs/crio-erofs/driver/verity"
@@ -40,7 +41,8 @@ func Build(out *os.File, layer io.Reader, opts BuildOptions) (*Description, erro
 	in := &input{r: layer, sum: sha256.New(), progress: opts.Progress}
 	var leaves *verity.Leaves
 	if !opts.NoVerity {
-		leaves = &verity.Leaves{}
+		leaves = &verity.Leaves{SpoolDir: filepath.Dir(out.Name())}
+		defer leaves.Close()
 	}
 	w := imageWriter{out: out, in: in, leaves: leaves, block: opts.Layout.BlockSize()}
 	write := w.aligned

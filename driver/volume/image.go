@@ -17,10 +17,10 @@ type imageWriter struct {
 	block  int            // size of the blocks that are hashed
 }
 
-// headLeaves makes room for the leaves of the head, whose content is known last.
-func (w *imageWriter) headLeaves() []byte {
+// head makes room for the digests of the head, whose content is known last.
+func (w *imageWriter) head() (*verity.Segment, error) {
 	if w.leaves == nil {
-		return nil
+		return nil, nil
 	}
 	return w.leaves.Grow(blockSize / w.block)
 }
@@ -38,7 +38,10 @@ func (w *imageWriter) stream(pos int64, write func(s *sink) error) (end int64, e
 
 // aligned writes an image of the aligned layout and returns its size.
 func (w *imageWriter) aligned() (int64, error) {
-	head := w.headLeaves()
+	head, err := w.head()
+	if err != nil {
+		return 0, err
+	}
 	var img *erofs.Image
 	end, err := w.stream(blockSize, func(s *sink) (err error) {
 		img, err = erofs.Build(s, w.in)
@@ -55,7 +58,10 @@ func (w *imageWriter) aligned() (int64, error) {
 
 // tarfs writes an image of the tarfs layout and returns its size.
 func (w *imageWriter) tarfs() (int64, error) {
-	head := w.headLeaves()
+	head, err := w.head()
+	if err != nil {
+		return 0, err
+	}
 	var t *erofs.Tarfs
 	end, err := w.stream(erofs.TarfsStart, func(s *sink) (err error) {
 		t, err = erofs.ReadTarfs(s, w.in)
@@ -76,15 +82,16 @@ func (w *imageWriter) tarfs() (int64, error) {
 }
 
 // finish writes the head of an image that ends at end.
-func (w *imageWriter) finish(img *erofs.Image, end int64, headLeaves []byte) (int64, error) {
+func (w *imageWriter) finish(img *erofs.Image, end int64, head *verity.Segment) (int64, error) {
 	if size := int64(img.Blocks) * int64(w.block); size != end {
 		return 0, fmt.Errorf("volume: [should never happen] image of %d bytes has its end at %d", size, end)
 	}
 	if _, err := w.out.WriteAt(img.Head[:], 0); err != nil {
 		return 0, fmt.Errorf("volume: EROFS superblock: %w", err)
 	}
-	if w.leaves != nil {
-		digest(headLeaves, img.Head[:], w.block)
+	if head != nil {
+		digest(head.Digests, img.Head[:], w.block)
+		return end, head.Done()
 	}
 	return end, nil
 }

@@ -42,13 +42,16 @@ func Merge(ctx context.Context, out *os.File, layers []Layer) (*Description, *Me
 	if err != nil {
 		return nil, nil, err
 	}
-	var leaves verity.Leaves
-	first := leaves.Grow(1)
-	stats, err := takeExtents(ctx, out, sources, merged.Extents, &leaves)
+	leaves := &verity.Leaves{} // the layers' digests are in memory as it is
+	head, err := leaves.Grow(1)
 	if err != nil {
 		return nil, nil, err
 	}
-	s := newSink(out, int64(merged.Blocks)*blockSize, &leaves, blockSize)
+	stats, err := takeExtents(ctx, out, sources, merged.Extents, leaves)
+	if err != nil {
+		return nil, nil, err
+	}
+	s := newSink(out, int64(merged.Blocks)*blockSize, leaves, blockSize)
 	img, err := merged.WriteMetadata(s)
 	size, closeErr := s.close()
 	if err = errors.Join(err, closeErr); err != nil {
@@ -57,9 +60,9 @@ func Merge(ctx context.Context, out *os.File, layers []Layer) (*Description, *Me
 	if _, err := out.WriteAt(img.Head[:], 0); err != nil {
 		return nil, nil, fmt.Errorf("volume: EROFS superblock: %w", err)
 	}
-	digest(first, img.Head[:], blockSize)
+	digest(head.Digests, img.Head[:], blockSize)
 	d := &Description{Layout: LayoutAligned, FormatVersion: erofs.FormatVersion}
-	if d.Verity, err = writeVerity(out, uint64(size), blockSize, &leaves); err != nil {
+	if d.Verity, err = writeVerity(out, uint64(size), blockSize, leaves); err != nil {
 		return nil, nil, err
 	}
 	d.Size = int64(d.Verity.TreeOffset + verity.TreeSize(d.Verity.DataBlocks))
@@ -107,7 +110,9 @@ func takeExtents(ctx context.Context, out *os.File, sources []source, extents []
 			return nil, err
 		}
 		src := &sources[e.Layer]
-		leaves.Append(src.digests[e.From*verity.DigestSize : (e.From+e.Blocks)*verity.DigestSize])
+		if err := leaves.Append(src.digests[e.From*verity.DigestSize : (e.From+e.Blocks)*verity.DigestSize]); err != nil {
+			return nil, err
+		}
 		size := int64(e.Blocks) * blockSize
 		if share {
 			err := cloneRange(out, src.file, e)

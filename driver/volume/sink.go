@@ -50,7 +50,7 @@ type sink struct {
 type job struct {
 	data   []byte
 	pos    int64
-	leaves []byte
+	leaves *verity.Segment
 }
 
 // newSink returns a sink whose stream starts at pos in file and is hashed in blocks of this size. close must be called.
@@ -74,7 +74,10 @@ func (s *sink) work() {
 	defer s.wg.Done()
 	for j := range s.jobs {
 		if s.leaves != nil {
-			digest(j.leaves, j.data, s.block)
+			digest(j.leaves.Digests, j.data, s.block)
+			if err := j.leaves.Done(); err != nil {
+				s.fail(err)
+			}
 		}
 		if err := writeSparse(s.file, j.data, j.pos); err != nil {
 			s.fail(err)
@@ -142,7 +145,10 @@ func (s *sink) flush() error {
 	}
 	j := job{data: s.buf, pos: s.pos}
 	if s.leaves != nil {
-		j.leaves = s.leaves.Grow(len(s.buf) / s.block)
+		var err error
+		if j.leaves, err = s.leaves.Grow(len(s.buf) / s.block); err != nil {
+			return err
+		}
 	}
 	s.pos += int64(len(s.buf))
 	s.jobs <- j
