@@ -18,8 +18,7 @@ const (
 )
 
 const (
-	paxXattr  = "SCHILY.xattr." // PAX records with an extended attribute each
-	paxSparse = "GNU.sparse."   // PAX records of a sparse file
+	paxSparse = "GNU.sparse." // PAX records of a sparse file
 
 	// maxSparse bounds the sum of the sizes of a layer's sparse files, in bytes. Holes cost nothing in the tar, but in a
 	// volume every 4 KiB of them has a digest.
@@ -204,20 +203,8 @@ func (l *layerReader) metadata(hdr *tar.Header) (*node, error) {
 		mtime:     hdr.ModTime.Unix(),
 		mtimeNsec: uint32(hdr.ModTime.Nanosecond()),
 	}
-	for key, value := range hdr.PAXRecords {
-		name, ok := strings.CutPrefix(key, paxXattr)
-		if !ok {
-			continue
-		}
-		x, ok, err := parseXattr(name, value)
-		if err != nil {
-			return nil, err
-		}
-		if !ok {
-			l.stats.SkippedXattrs++
-			continue
-		}
-		n.setXattr(x)
+	if err := l.xattrs(n, hdr.PAXRecords); err != nil {
+		return nil, err
 	}
 	if xattrCount(xattrBodySize(n.xattrs)) > math.MaxUint16 {
 		return nil, fmt.Errorf("%d bytes of extended attributes; an EROFS inode takes 256 KiB", xattrBodySize(n.xattrs))

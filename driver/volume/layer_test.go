@@ -2,6 +2,7 @@ package volume_test
 
 import (
 	"archive/tar"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -138,6 +139,29 @@ func TestXattrs(t *testing.T) {
 	got := entries["f"].Xattrs
 	if len(got) != 3 || got["user.a"] != "1" || got["system.posix_acl_access"] != acl || len(got["security.capability"]) != 20 {
 		t.Errorf("xattrs %q", got)
+	}
+}
+
+// TestLibarchiveXattrs has attributes in libarchive's form, and one in both.
+func TestLibarchiveXattrs(t *testing.T) {
+	f := file("f", "x")
+	f.Format, f.PAXRecords = tar.FormatPAX, map[string]string{
+		"LIBARCHIVE.xattr.user.a%25b": "AAECAw", // without padding, as libarchive writes it
+		"LIBARCHIVE.xattr.user.c":     "eA==",
+		"LIBARCHIVE.xattr.user.both":  "b2xk",
+		"SCHILY.xattr.user.both":      "new",
+	}
+	entries, err := tree.Read(mustMount(t, f))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{"user.a%b": "\x00\x01\x02\x03", "user.c": "x", "user.both": "new"}
+	if got := entries["f"].Xattrs; !maps.Equal(got, want) {
+		t.Errorf("xattrs %q, want %q", got, want)
+	}
+	f.PAXRecords = map[string]string{"LIBARCHIVE.xattr.user.a": "!"}
+	if _, _, err := create(t, makeTar(t, f)); err == nil {
+		t.Error("accepted an attribute that is not base64")
 	}
 }
 
