@@ -1,0 +1,7 @@
+// Package rootfs turns the Rootfs list of a CreateTaskRequest into disks and storages, by the rules of Kata's
+// runtime-rs 4.x (kata-containers src/runtime-rs/crates/resource/src/rootfs/mod.rs and erofs_rootfs.rs, main at
+// 7c6ba40c54). Error texts are runtime-rs's where it has one.
+//
+// The stand-in behaves like a Kata with shared_fs = "none", and has no guest pull, no block rootfs and no ext4 upper
+// layer: lists that ask for these are refused.
+package rootfs

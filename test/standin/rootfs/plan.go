@@ -1,0 +1,161 @@
+package rootfs
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/containerd/containerd/api/types"
+
+	"github.com/crio-erofs/crio-erofs/test/standin/agentapi"
+	"github.com/crio-erofs/crio-erofs/test/standin/gptdisk"
+)
+
+// Kind says how the EROFS mounts reach the guest.
+type Kind string
+
+// Kinds of a plan. Only KindGPT can be verified: with a single mount runtime-rs ignores the verity option.
+const (
+	KindGPT    Kind = "gpt"    // several EROFS mounts: a partition each
+	KindMerged Kind = "merged" // one EROFS mount with device= options: its files one after the other
+	KindSingle Kind = "single" // one EROFS mount: the file itself
+)
+
+// Plan is what to attach and what to tell the agent. Storages lack only the disk's address.
+type Plan struct {
+	Kind     Kind
+	Files    []string        // in the order they have on the disk
+	Layout   *gptdisk.Layout // of KindGPT
+	Storages []agentapi.Storage
+}
+
+// New makes a plan for a container. It reads the files' sizes and verity parameters, and changes nothing.
+func New(cid string, mounts []*types.Mount) (*Plan, error) {
+	if err := check(mounts); err != nil {
+		return nil, err
+	}
+	var erofs []*types.Mount
+	var mkdirs []string
+	for _, m := range mounts {
+		if isType(m, typeErofs) {
+			erofs = append(erofs, m)
+		}
+		// The overlay's other options are not looked at. Its type is compared with case here (erofs_rootfs.rs,
+		// "Pre-extract mkdir directives").
+		if slices.Contains(overlayTypes, m.Type) {
+			mkdirs = append(mkdirs, mkdirOptions(m)...)
+		}
+	}
+	mountPoint := filepath.Join(agentapi.PassthroughDir, cid, "rootfs")
+	p, err := newPlan(erofs, mountPoint)
+	if err != nil {
+		return nil, err
+	}
+	p.Storages[0].Options = append(p.Storages[0].Options, mkdirs...)
+	return p, nil
+}
+
+func mkdirOptions(overlay *types.Mount) (options []string) {
+	for _, opt := range overlay.Options {
+		if dir, ok := strings.CutPrefix(opt, "X-containerd.mkdir.path="); ok {
+			options = append(options, agentapi.OptMkdirPath+dir)
+		}
+	}
+	return options
+}
+
+// newPlan chooses the kind by the number of EROFS mounts in the list; empty files count.
+func newPlan(erofs []*types.Mount, mountPoint string) (*Plan, error) {
+	if len(erofs) > 1 {
+		return planGPT(erofs, mountPoint)
+	}
+	return planOne(erofs[0], mountPoint)
+}
+
+// planGPT gives every EROFS mount that is not an empty file a partition, in the order of the list: the first is the
+// topmost layer.
+func planGPT(erofs []*types.Mount, mountPoint string) (*Plan, error) {
+	p := &Plan{Kind: KindGPT}
+	optionsOf := map[string][]string{} // by source, as in erofs_rootfs.rs: of two mounts with one source the last counts
+	for _, m := range erofs {
+		fi, err := os.Stat(m.Source)
+		if err != nil {
+			return nil, fmt.Errorf("gptdisk: failed to get size of EROFS layer: %w", err)
+		}
+		if fi.Size() == 0 {
+			continue
+		}
+		p.Files = append(p.Files, m.Source)
+		optionsOf[m.Source] = m.Options
+	}
+	if len(p.Files) == 0 {
+		return nil, fmt.Errorf("gptdisk: no valid EROFS layers found for GPT VMDK")
+	}
+	var err error
+	if p.Layout, err = gptdisk.NewLayout(p.Files); err != nil {
+		return nil, fmt.Errorf("gptdisk: failed to generate GPT VMDK: %w", err)
+	}
+	for i, part := range p.Layout.Partitions {
+		verity, err := verityOptions(optionsOf[part.Path], part.Path)
+		if err != nil {
+			return nil, fmt.Errorf("partition %d: %w", i, err)
+		}
+		options := []string{agentapi.OptOverlayLower, agentapi.OptMultiLayer, agentapi.OptGPTPartitioned,
+			fmt.Sprintf("%s%d", agentapi.OptPartitionNumber, part.Number)}
+		p.Storages = append(p.Storages, storage(mountPoint, append(options, verity...)))
+	}
+	return p, nil
+}
+
+// planOne attaches a single EROFS mount, with the files of its device= options behind it.
+func planOne(m *types.Mount, mountPoint string) (*Plan, error) {
+	p := &Plan{Kind: KindSingle, Files: []string{m.Source}}
+	var options []string
+	for _, opt := range m.Options {
+		if dev, ok := strings.CutPrefix(opt, "device="); ok {
+			p.Kind, p.Files = KindMerged, append(p.Files, dev)
+		} else if opt != "loop" && !strings.HasPrefix(opt, "X-kata.") {
+			options = append(options, opt)
+		}
+	}
+	for _, path := range p.Files {
+		fi, err := os.Stat(path)
+		if err != nil {
+			return nil, fmt.Errorf("EROFS device path not accessible: %w", err)
+		}
+		if !fi.Mode().IsRegular() {
+			return nil, fmt.Errorf("EROFS device path is not a regular file: %s", path)
+		}
+	}
+	p.Storages = []agentapi.Storage{storage(mountPoint, append(options, agentapi.OptOverlayLower, agentapi.OptMultiLayer))}
+	return p, nil
+}
+
+func storage(mountPoint string, options []string) agentapi.Storage {
+	return agentapi.Storage{Driver: agentapi.DriverSCSI, FSType: typeErofs, MountPoint: mountPoint, Options: options}
+}
+
+// WriteDisk makes the files that the disk needs in dir and returns the disk's path; raw says that it is no VMDK.
+func (p *Plan) WriteDisk(dir string) (path string, raw bool, err error) {
+	switch p.Kind {
+	case KindGPT:
+		path, err = p.Layout.Write(dir)
+	case KindMerged:
+		path, err = gptdisk.Concatenate(dir, p.Files)
+	default:
+		return p.Files[0], true, nil
+	}
+	return path, false, err
+}
+
+// At returns the storages for the disk at a SCSI address.
+func (p *Plan) At(address string) []agentapi.Storage {
+	storages := make([]agentapi.Storage, len(p.Storages))
+	for i, s := range p.Storages {
+		s.Source = address
+		storages[i] = s
+	}
+	return storages
+}
