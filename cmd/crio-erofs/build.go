@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -17,6 +18,7 @@ import (
 
 type buildOptions struct {
 	layout   string
+	diffID   string
 	noVerity bool
 	format   outputFormat
 }
@@ -37,6 +39,7 @@ OUT appears when it is complete, or not at all. Equal tars give equal volumes, o
 	}
 	cmd.Flags().StringVar(&o.layout, "layout", string(volume.LayoutAligned), "layout of the volume: aligned (Linux 5.4), or tarfs (Linux 6.4): the tar as it is")
 	cmd.Flags().BoolVar(&o.noVerity, "no-verity", false, "write neither hash tree nor verity superblock")
+	cmd.Flags().StringVar(&o.diffID, "diff-id", "", "the digest (sha256:…) that the uncompressed tar must have")
 	addFormatFlag(cmd.Flags(), &o.format)
 	return cmd
 }
@@ -51,9 +54,15 @@ func (o *buildOptions) run(ctx context.Context, stdout io.Writer, in, out string
 		return err
 	}
 	defer closeLayer()
+	end := &tailReader{r: contextReader{ctx, layer}}
 	p := newProgress("reading", 0)
-	d, err := volume.Create(out, contextReader{ctx, layer},
-		volume.BuildOptions{Layout: layout, NoVerity: o.noVerity, Progress: p.set})
+	var d *volume.Description
+	err = volume.WriteFile(out, func(f *os.File) (err error) {
+		if d, err = volume.Build(f, end, volume.BuildOptions{Layout: layout, NoVerity: o.noVerity, Progress: p.set}); err != nil {
+			return err
+		}
+		return o.check(d, end)
+	})
 	p.end()
 	if err != nil {
 		return fmt.Errorf("build %s: %w", out, err)
@@ -65,6 +74,18 @@ func (o *buildOptions) run(ctx context.Context, stdout io.Writer, in, out string
 	return printFields(stdout, r.fields())
 }
 
+// check makes sure that it was the whole tar: what is cut off between two entries looks like the end.
+func (o *buildOptions) check(d *volume.Description, end *tailReader) error {
+	switch {
+	case o.diffID != "" && d.DiffID != o.diffID:
+		return fmt.Errorf("the tar has digest %s, not %s", d.DiffID, o.diffID)
+	case o.diffID == "" && !end.zeros():
+		return errors.New("the tar does not end with the two blocks of zeros that end an archive: it is truncated; " +
+			"if it is not, say which digest it has with --diff-id")
+	}
+	return nil
+}
+
 // openLayer opens a tar and looks through its compression, which it knows by its first bytes.
 func openLayer(path string) (r io.Reader, closeLayer func(), err error) {
 	f := os.Stdin
@@ -74,25 +95,58 @@ func openLayer(path string) (r io.Reader, closeLayer func(), err error) {
 		}
 	}
 	buffered := bufio.NewReaderSize(f, 1<<20)
-	magic, _ := buffered.Peek(4) // what is shorter is no compressed stream; the tar reader says what it is
+	r, err = decompress(buffered)
+	if err != nil {
+		f.Close()
+		return nil, nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return r, func() {
+		if c, ok := r.(io.Closer); ok {
+			c.Close()
+		}
+		f.Close()
+	}, nil
+}
+
+// decompress looks through a stream's compression, which it knows by the first bytes.
+func decompress(r *bufio.Reader) (io.Reader, error) {
+	magic, err := r.Peek(6)
+	if err != nil && len(magic) == 0 {
+		return nil, errors.New("no tar: there is nothing to read")
+	}
 	switch {
 	case bytes.HasPrefix(magic, []byte{0x1f, 0x8b}): // RFC 1952
-		gz, err := gzip.NewReader(buffered)
-		if err != nil {
-			f.Close()
-			return nil, nil, fmt.Errorf("%s: %w", path, err)
-		}
-		return gz, func() { gz.Close(); f.Close() }, nil
+		return gzip.NewReader(r)
 	case bytes.HasPrefix(magic, []byte{0x28, 0xb5, 0x2f, 0xfd}): // RFC 8878
-		zr, err := zstd.NewReader(buffered)
+		zr, err := zstd.NewReader(r)
 		if err != nil {
-			f.Close()
-			return nil, nil, fmt.Errorf("%s: %w", path, err)
+			return nil, err
 		}
-		return zr, func() { zr.Close(); f.Close() }, nil
+		return zr.IOReadCloser(), nil
+	case bytes.HasPrefix(magic, []byte("\xfd7zXZ\x00")):
+		return nil, errors.New("compressed with xz, which no layer is: want a plain tar, gzip or zstd; try xz -dc … | crio-erofs build - OUT")
+	case bytes.HasPrefix(magic, []byte("BZh")):
+		return nil, errors.New("compressed with bzip2, which no layer is: want a plain tar, gzip or zstd; try bzip2 -dc … | crio-erofs build - OUT")
 	}
-	return buffered, func() { f.Close() }, nil
+	return r, nil
 }
+
+// tailReader keeps the last 1024 bytes of what is read.
+type tailReader struct {
+	r    io.Reader
+	tail []byte
+}
+
+func (t *tailReader) Read(p []byte) (int, error) {
+	const size = 1024
+	n, err := t.r.Read(p)
+	t.tail = append(t.tail, p[max(0, n-size):n]...)
+	t.tail = t.tail[max(0, len(t.tail)-size):]
+	return n, err
+}
+
+// zeros says whether these are the blocks of zeros that end an archive.
+func (t *tailReader) zeros() bool { return bytes.Equal(t.tail, make([]byte, 1024)) }
 
 // contextReader makes a long read end when the program is told to stop.
 type contextReader struct {

@@ -5,16 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"path"
 	"strings"
-)
-
-// Names with which layers delete what is below them (OCI image-spec, layer.md, "Whiteouts").
-const (
-	whiteoutPrefix     = ".wh."
-	whiteoutMetaPrefix = ".wh..wh." // AUFS's own files, of which only the next one means something
-	whiteoutOpaque     = ".wh..wh..opq"
 )
 
 const (
@@ -42,6 +36,8 @@ type layerReader struct {
 	start  int64        // where the present entry's first header is, if count is there
 	root   *node
 	stats  Stats
+
+	deletions []deletion
 }
 
 // readLayer reads a layer's tar to its end.
@@ -58,8 +54,7 @@ func (l *layerReader) readLayer(layer io.Reader) error {
 		}
 		hdr, err := tr.Next()
 		if errors.Is(err, io.EOF) {
-			l.root.applyWhiteouts()
-			return nil
+			return l.finish()
 		}
 		// Go's own check of names is a setting (tarinsecurepath); splitPath's is not.
 		if err != nil && (hdr == nil || !errors.Is(err, tar.ErrInsecurePath)) {
@@ -71,6 +66,16 @@ func (l *layerReader) readLayer(layer io.Reader) error {
 		last = quote(hdr.Name)
 		l.stats.Entries++
 	}
+}
+
+// finish makes the tree what it is to be after the last entry.
+func (l *layerReader) finish() error {
+	// AUFS kept the files that hard links go to in such a directory.
+	maps.DeleteFunc(l.root.children, func(name string, _ *node) bool { return strings.HasPrefix(name, whiteoutMetaPrefix) })
+	if err := l.root.delete(l.deletions); err != nil {
+		return fmt.Errorf("layer tar: %w", err)
+	}
+	return nil
 }
 
 // noEOF turns the end of the stream inside of an entry into an error that nobody takes for a proper end.
@@ -103,20 +108,14 @@ func (l *layerReader) entry(hdr *tar.Header, data io.Reader) error {
 		return l.rootEntry(hdr)
 	}
 	base := parts[len(parts)-1]
-	if strings.HasPrefix(base, whiteoutMetaPrefix) && base != whiteoutOpaque {
-		return nil
+	if strings.HasPrefix(base, whiteoutPrefix) && (len(parts) > 1 || !isAUFS(base)) {
+		return l.whiteout(parts[:len(parts)-1], base)
 	}
 	dir, err := l.root.directory(parts[:len(parts)-1])
 	if err != nil {
 		return err
 	}
-	switch {
-	case base == whiteoutOpaque:
-		dir.setXattr(opaqueXattr)
-		return nil
-	case strings.HasPrefix(base, whiteoutPrefix):
-		return hide(dir, strings.TrimPrefix(base, whiteoutPrefix))
-	case hdr.Typeflag == tar.TypeLink:
+	if hdr.Typeflag == tar.TypeLink {
 		return l.hardLink(dir, base, hdr.Linkname)
 	}
 	n, err := l.node(hdr, data)
@@ -138,11 +137,21 @@ func (l *layerReader) rootEntry(hdr *tar.Header) error {
 	return nil
 }
 
-func hide(dir *node, name string) error {
-	if name == "" || name == "." || name == ".." {
-		return fmt.Errorf("whiteout of %q, which is no name", name)
+// isAUFS says whether a name is of AUFS's own files.
+func isAUFS(base string) bool {
+	return strings.HasPrefix(base, whiteoutMetaPrefix) && base != whiteoutOpaque
+}
+
+// whiteout notes what an entry deletes.
+func (l *layerReader) whiteout(dir []string, base string) error {
+	if isAUFS(base) {
+		return nil
 	}
-	dir.hide(name)
+	d, err := parseWhiteout(dir, base)
+	if err != nil {
+		return err
+	}
+	l.deletions = append(l.deletions, d)
 	return nil
 }
 
@@ -188,6 +197,7 @@ func (l *layerReader) node(hdr *tar.Header, data io.Reader) (*node, error) {
 	default:
 		err = fmt.Errorf("type %q is not one that a layer can have", hdr.Typeflag)
 	}
+	l.dropUserXattrs(n)
 	return n, err
 }
 
@@ -198,18 +208,23 @@ func (l *layerReader) metadata(hdr *tar.Header) (*node, error) {
 	}
 	n := &node{
 		mode:      uint16(hdr.Mode & 0o7777),
-		uid:       uint32(hdr.Uid),
-		gid:       uint32(hdr.Gid),
+		uid:       owner(hdr.Uid),
+		gid:       owner(hdr.Gid),
 		mtime:     hdr.ModTime.Unix(),
 		mtimeNsec: uint32(hdr.ModTime.Nanosecond()),
 	}
 	if err := l.xattrs(n, hdr.PAXRecords); err != nil {
 		return nil, err
 	}
-	if xattrCount(xattrBodySize(n.xattrs)) > math.MaxUint16 {
-		return nil, fmt.Errorf("%d bytes of extended attributes; an EROFS inode takes 256 KiB", xattrBodySize(n.xattrs))
-	}
 	return n, nil
+}
+
+// owner returns a uid or gid as extraction by root would set it: chown(2) takes -1 for "as it is", which is root.
+func owner(id int) uint32 {
+	if id == math.MaxUint32 {
+		return 0
+	}
+	return uint32(id)
 }
 
 // regular checks a file's size and has its data placed.

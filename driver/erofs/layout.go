@@ -142,7 +142,7 @@ func (l *layout) placeAt(n *node, offset uint64) uint64 {
 	start := alignSlot(offset)
 	for range l.blockSize() / nidUnit {
 		tail := start + head
-		if l.sameBlock(start, n.inodeSize()) && (n.tail == 0 || l.sameBlock(tail, uint64(n.tail))) {
+		if l.sameBlock(start, n.inodeSize()) && (n.tail == 0 || l.tailFits(n, start, tail)) {
 			n.inline = n.tail > 0
 			n.nid = start / nidUnit
 			return tail + uint64(n.tail)
@@ -152,6 +152,15 @@ func (l *layout) placeAt(n *node, offset uint64) uint64 {
 	// A tail of almost a block fits nowhere behind this inode's attributes: it gets a block of its own.
 	n.tail = 0
 	return l.placeWithoutTail(n, alignSlot(offset), head)
+}
+
+// tailFits says whether a tail may stand behind an inode that starts at start. A link's must be in the inode's own block:
+// kernels before 6.12 refuse others (erofs_fill_symlink in fs/erofs/inode.c).
+func (l *layout) tailFits(n *node, start, tail uint64) bool {
+	if n.isDir() {
+		return l.sameBlock(tail, uint64(n.tail))
+	}
+	return l.sameBlock(start, tail-start+uint64(n.tail))
 }
 
 func (l *layout) placeWithoutTail(n *node, start, head uint64) uint64 {

@@ -33,7 +33,6 @@ type node struct {
 	parent   *node            // of a directory; the root is its own
 	depth    int32            // of a directory; 0 for the root
 	children map[string]*node // of a directory
-	whiteout map[string]bool  // of a directory: names that are deleted from the layers below
 
 	place // where layout puts it
 }

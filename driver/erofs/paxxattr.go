@@ -37,7 +37,18 @@ func (l *layerReader) xattrs(n *node, records map[string]string) error {
 		}
 		n.setXattr(x)
 	}
-	return nil
+	return checkXattrs(n.xattrs)
+}
+
+// dropUserXattrs takes attributes of users away from what is neither file nor directory: Linux does not let such have any
+// (xattr(7)), and an overlay could not copy the file up.
+func (l *layerReader) dropUserXattrs(n *node) {
+	if n.fileType() == modeRegular || n.isDir() {
+		return
+	}
+	all := len(n.xattrs)
+	n.xattrs = slices.DeleteFunc(n.xattrs, func(x xattr) bool { return x.index == xattrUser })
+	l.stats.SkippedXattrs += int64(all - len(n.xattrs))
 }
 
 // paxAttribute returns the extended attribute that a PAX record holds, if it holds one.

@@ -2,6 +2,7 @@ package erofs
 
 import (
 	"archive/tar"
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -21,31 +22,40 @@ const (
 
 // Tarfs is an image of the tarfs layout in the making:
 //
-//	[ head of 4096 bytes | the tar, verbatim | sparse files | metadata ]
+//	[ head of 4096 bytes | the tar, verbatim | some files | metadata ]
 //
-// File data is where the tar has it. Only sparse files are written once more, since a tar has them in pieces.
+// File data is where the tar has it. Only files that a tar has in pieces, sparse ones, and files that are not followed by
+// zeros up to the end of their last block are written once more.
 type Tarfs struct {
 	in     *tarReader
 	reader layerReader
-	blocks uint64 // head and tar
-	sparse []sparseFile
+	blocks uint64    // head and tar
+	apart  []tarFile // files that cannot stay where the tar has them
+	last   tarFile   // placed
 	buf    []byte
 }
 
-type sparseFile struct {
+type tarFile struct {
 	node   *node
 	offset int64 // of its first header in the tar
 }
 
-// tarReader copies what it reads to the image, and counts.
+// tarReader copies what it reads to the image, and counts. It looks whether the file that is being read is followed by
+// zeros up to the end of its last block: there they are seen when the file is mapped.
 type tarReader struct {
 	r io.Reader
 	w io.Writer
 	n int64
+
+	padStart, padEnd int64 // of the file
+	dirty            bool  // some of that is not zero
 }
 
 func (t *tarReader) Read(p []byte) (int, error) {
 	n, err := t.r.Read(p)
+	if from, to := max(t.padStart-t.n, 0), min(t.padEnd-t.n, int64(n)); from < to {
+		t.dirty = t.dirty || !bytes.Equal(p[from:to], zeroBlock[:to-from])
+	}
 	t.n += int64(n)
 	if n > 0 {
 		if _, werr := t.w.Write(p[:n]); werr != nil {
@@ -63,6 +73,7 @@ func ReadTarfs(w io.Writer, layer io.Reader) (*Tarfs, error) {
 	if err := t.reader.readLayer(t.in); err != nil {
 		return nil, err
 	}
+	t.endFile()
 	if _, err := io.Copy(io.Discard, struct{ io.Reader }{t.in}); err != nil {
 		return nil, fmt.Errorf("layer tar: behind the end of the archive: %w", err)
 	}
@@ -72,11 +83,13 @@ func ReadTarfs(w io.Writer, layer io.Reader) (*Tarfs, error) {
 
 // place implements fileData. The tar's reader has read the headers and nothing of the data.
 func (t *Tarfs) place(n *node, hdr *tar.Header, data io.Reader) error {
-	start := t.in.n
+	t.endFile()
+	file := tarFile{node: n, offset: t.reader.start}
 	if isSparse(hdr) {
-		t.sparse = append(t.sparse, sparseFile{node: n, offset: t.reader.start})
+		t.apart = append(t.apart, file)
 		return nil
 	}
+	start := t.in.n
 	if start%TarfsBlockSize != 0 {
 		return fmt.Errorf("[should never happen] data at byte %d of the tar", start)
 	}
@@ -85,6 +98,8 @@ func (t *Tarfs) place(n *node, hdr *tar.Header, data io.Reader) error {
 		return fmt.Errorf("file of %d bytes makes the layer larger than the 2 TiB that an image of layout tarfs can have", n.size)
 	}
 	n.block = uint32(block)
+	t.last = file
+	t.in.padStart, t.in.padEnd = start+hdr.Size, (start+hdr.Size+TarfsBlockSize-1)&^(TarfsBlockSize-1)
 	if t.buf == nil {
 		t.buf = make([]byte, 256<<10)
 	}
@@ -96,11 +111,19 @@ func (t *Tarfs) place(n *node, hdr *tar.Header, data io.Reader) error {
 	return nil
 }
 
+// endFile is called when what follows the last file in its last block has been read.
+func (t *Tarfs) endFile() {
+	if t.in.dirty {
+		t.apart = append(t.apart, t.last)
+	}
+	t.in.dirty = false
+}
+
 // Finish writes what follows the tar to w and returns the image. written has the tar from its first byte; sum is its sha256.
 func (t *Tarfs) Finish(w io.Writer, written io.ReaderAt, sum [32]byte) (*Image, error) {
 	blocks := t.blocks
-	for _, s := range t.sparse {
-		if err := t.writeSparse(w, written, s); err != nil {
+	for _, s := range t.apart {
+		if err := t.writeApart(w, written, s); err != nil {
 			return nil, err
 		}
 		s.node.block = uint32(blocks)
@@ -121,14 +144,14 @@ func (t *Tarfs) Finish(w io.Writer, written io.ReaderAt, sum [32]byte) (*Image, 
 	return img, nil
 }
 
-// writeSparse writes a sparse file whole, holes as zeros.
-func (t *Tarfs) writeSparse(w io.Writer, written io.ReaderAt, s sparseFile) error {
+// writeApart writes a file whole, its holes as zeros.
+func (t *Tarfs) writeApart(w io.Writer, written io.ReaderAt, s tarFile) error {
 	tr := tar.NewReader(io.NewSectionReader(written, s.offset, t.in.n-s.offset))
 	if _, err := tr.Next(); err != nil {
-		return fmt.Errorf("sparse file at byte %d of the tar, read again: %w", s.offset, noEOF(err))
+		return fmt.Errorf("file at byte %d of the tar, read again: %w", s.offset, noEOF(err))
 	}
 	if _, err := io.CopyN(w, tr, int64(s.node.size)); err != nil {
-		return fmt.Errorf("sparse file at byte %d of the tar, read again: %w", s.offset, noEOF(err))
+		return fmt.Errorf("file at byte %d of the tar, read again: %w", s.offset, noEOF(err))
 	}
 	return writeZeros(w, int(-s.node.size&(TarfsBlockSize-1)))
 }

@@ -15,9 +15,9 @@ const (
 
 var errDepth = fmt.Errorf("directories nested more than %d deep, which no path can reach", maxDepth)
 
-// splitPath takes the name of a tar entry apart. Names count from the layer's root, whether or not they start with a
-// slash (GNU tar and containers/storage see it so, and images built by ko are made so). A ".." is refused: no
-// honest layer has one.
+// splitPath takes the name of a tar entry, or the target of a hard link, apart. Names count from the layer's root, whether
+// or not they start with a slash (GNU tar and containers/storage see it so, and images built by ko are made so). A ".."
+// takes the component before it away, and must not lead out of the root.
 func splitPath(name string) ([]string, error) {
 	if len(name) > maxPath {
 		return nil, fmt.Errorf("path of %d bytes; Linux takes at most %d", len(name), maxPath)
@@ -29,13 +29,15 @@ func splitPath(name string) ([]string, error) {
 	for part := range strings.SplitSeq(name, "/") {
 		switch {
 		case part == "" || part == ".":
-			continue
+		case part == ".." && len(parts) == 0:
+			return nil, errors.New(`path with ".." that leads out of the layer`)
 		case part == "..":
-			return nil, errors.New(`path with a ".." component: a layer must not reach outside its root`)
+			parts = parts[:len(parts)-1]
 		case len(part) > maxName:
 			return nil, fmt.Errorf("path component of %d bytes; Linux takes at most %d", len(part), maxName)
+		default:
+			parts = append(parts, part)
 		}
-		parts = append(parts, part)
 	}
 	return parts, nil
 }
@@ -160,31 +162,4 @@ func hasOpaque(n *node) bool {
 		}
 	}
 	return false
-}
-
-// hide notes that name is deleted from the layers below dir.
-func (dir *node) hide(name string) {
-	if dir.whiteout == nil {
-		dir.whiteout = map[string]bool{}
-	}
-	dir.whiteout[name] = true
-}
-
-// applyWhiteouts turns noted deletions into what overlayfs understands: a character device 0:0 where the layer has nothing
-// of that name itself, an opaque directory where it has a directory. Deletions concern the layers below only, wherever
-// they stand in the tar (OCI image-spec, layer.md, "Whiteouts").
-func (dir *node) applyWhiteouts() {
-	for name := range dir.whiteout {
-		switch n := dir.children[name]; {
-		case n == nil:
-			dir.children[name] = &node{mode: modeCharDev}
-		case n.isDir():
-			n.setXattr(opaqueXattr)
-		}
-	}
-	for _, child := range dir.children {
-		if child.isDir() {
-			child.applyWhiteouts()
-		}
-	}
 }

@@ -3,6 +3,7 @@ package erofs
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
 	"strings"
 )
 
@@ -13,6 +14,9 @@ type xattr struct {
 	value string
 }
 
+// xattrUser is the number of the prefix "user.".
+const xattrUser = 1
+
 // Prefixes that the format has numbers for (EROFS_XATTR_INDEX_*). The ACLs are whole names: their entries have none of
 // their own.
 var xattrPrefixes = []struct {
@@ -20,7 +24,7 @@ var xattrPrefixes = []struct {
 	index  uint8
 	whole  bool
 }{
-	{"user.", 1, false},
+	{"user.", xattrUser, false},
 	{"system.posix_acl_access", 2, true},
 	{"system.posix_acl_default", 3, true},
 	{"trusted.", 4, false},
@@ -52,9 +56,55 @@ func parseXattr(name, value string) (x xattr, ok bool, err error) {
 			return x, false, fmt.Errorf("extended attribute %q: a name of %d and a value of %d bytes; "+
 				"Linux takes at most 255 and 65535", name, len(name), len(value))
 		}
+		if p.whole {
+			if err := checkACL(value); err != nil {
+				return x, false, fmt.Errorf("extended attribute %q: %w", name, err)
+			}
+		}
 		return xattr{index: p.index, name: rest, value: value}, true, nil
 	}
 	return x, false, nil
+}
+
+// checkACL refuses an ACL that no file system would take: with one the kernel would let nobody but root to the file. Its form is
+// that of include/uapi/linux/posix_acl_xattr.h.
+func checkACL(value string) error {
+	const header, entry, version = 4, 8, 2
+	if len(value) < header || (len(value)-header)%entry != 0 || binary.LittleEndian.Uint32([]byte(value)) != version {
+		return fmt.Errorf("not a POSIX ACL: %d bytes", len(value))
+	}
+	for b := []byte(value)[header:]; len(b) > 0; b = b[entry:] {
+		tag, perm := binary.LittleEndian.Uint16(b), binary.LittleEndian.Uint16(b[2:])
+		switch tag {
+		case 0x01, 0x02, 0x04, 0x08, 0x10, 0x20: // ACL_USER_OBJ, USER, GROUP_OBJ, GROUP, MASK, OTHER
+		default:
+			return fmt.Errorf("not a POSIX ACL: tag %#x", tag)
+		}
+		if perm > 7 {
+			return fmt.Errorf("not a POSIX ACL: permissions %#o", perm)
+		}
+	}
+	return nil
+}
+
+// checkXattrs refuses more attributes than Linux can list, or than an inode has room for.
+func checkXattrs(xattrs []xattr) error {
+	const listMax = 65536 // XATTR_LIST_MAX, include/uapi/linux/limits.h
+	list := 0
+	for _, x := range xattrs {
+		for _, p := range xattrPrefixes {
+			if p.index == x.index {
+				list += len(p.prefix) + len(x.name) + 1
+			}
+		}
+	}
+	if list > listMax {
+		return fmt.Errorf("names of extended attributes of %d bytes together; Linux takes at most %d", list, listMax)
+	}
+	if size := xattrBodySize(xattrs); xattrCount(size) > math.MaxUint16 {
+		return fmt.Errorf("%d bytes of extended attributes; an EROFS inode takes 256 KiB", size)
+	}
+	return nil
 }
 
 // xattrBodySize returns the size of an inode's attributes on disk, a multiple of 4.

@@ -83,6 +83,7 @@ func TestBadInput(t *testing.T) {
 		{"empty link target", append(raw("l", 0, '2', ""), twoZeroBlocks...), []string{`"l"`, "symbolic link to nothing"}},
 		{"unknown type", append(raw("u", 0, 'Z', ""), twoZeroBlocks...), []string{`"u"`, "'Z'"}},
 		{"root is a file", append(raw("./", 0, '1', "x"), twoZeroBlocks...), []string{"root must be a directory"}},
+		{"garbage for an ACL", makeTar(t, withXattr(file("f", "x"), "system.posix_acl_access", "\x02\x00\x00\x00garbage!")), []string{"not a POSIX ACL"}},
 		{"whiteout of nothing", makeTar(t, file("d/.wh.", "")), []string{"whiteout"}},
 		{"whiteout of dot-dot", makeTar(t, file("d/.wh...", "")), []string{"whiteout"}},
 		{"device number", makeTar(t, entry{Header: tar.Header{Typeflag: tar.TypeChar, Name: "dev", Devmajor: 5000, ModTime: epoch}}), []string{`"dev"`, "5000:0"}},
@@ -184,4 +185,47 @@ func TestFullDisk(t *testing.T) {
 		}
 		wantNames(t, dir)
 	}
+}
+
+func withXattr(e entry, name, value string) entry {
+	e.Format, e.PAXRecords = tar.FormatPAX, map[string]string{"SCHILY.xattr." + name: value}
+	return e
+}
+
+// TestTooManyXattrs has more names of attributes than listxattr(2) can return.
+func TestTooManyXattrs(t *testing.T) {
+	e := file("f", "x")
+	e.Format, e.PAXRecords = tar.FormatPAX, map[string]string{}
+	for i := range 600 {
+		e.PAXRecords["SCHILY.xattr.user."+itoa(i)+strings.Repeat("n", 200)] = "v"
+	}
+	if _, _, err := create(t, makeTar(t, e)); err == nil || !strings.Contains(err.Error(), "names of extended attributes") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestNotAFile refuses to put a volume in the place of something else.
+func TestNotAFile(t *testing.T) {
+	dir := t.TempDir()
+	fifo := filepath.Join(dir, "fifo")
+	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	link := filepath.Join(dir, "link")
+	if err := os.Symlink("elsewhere", link); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{fifo, link, dir} {
+		before, err := os.Lstat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := volume.Create(path, bytes.NewReader(makeTar(t)), volume.BuildOptions{}); err == nil {
+			t.Errorf("%s was replaced", path)
+		}
+		if after, err := os.Lstat(path); err != nil || after.Mode() != before.Mode() {
+			t.Errorf("%s is now %v, %v", path, after, err)
+		}
+	}
+	wantNames(t, dir, "fifo", "link")
 }

@@ -161,6 +161,28 @@ func TestCommandLine(t *testing.T) {
 	run(t, bin, "verify", "--root-hash", want.Verity.RootHash, out)
 	run(t, bin, "inspect", "--files", out)
 	checkDamage(t, bin, out, want.Verity.RootHash)
+	checkRefused(t, bin, want.DiffID)
+}
+
+// checkRefused has inputs that could pass for a layer, and wants nothing made of them.
+func checkRefused(t *testing.T, bin, diffID string) {
+	t.Helper()
+	for pipe, want := range map[string]string{
+		`"$1" build - "$3" < /dev/null`:                         "nothing to read",
+		`head -c 2048 "$2" | "$1" build - "$3"`:                 "truncated",
+		`head -c -1024 "$2" | "$1" build - "$3"`:                "truncated",
+		`head -c -1024 "$2" | "$1" build --diff-id "$4" - "$3"`: "not " + diffID,
+		`xz -0c "$2" | "$1" build - "$3"`:                       "compressed with xz",
+		`"$1" build --layout x "$2" "$3"`:                       "must be one of (aligned|tarfs)",
+		`"$1" build "$2" /dev/null`:                             "not a regular file",
+	} {
+		dir := t.TempDir()
+		out, err := exec.Command("bash", "-c", pipe, "-", bin, goldenTar, filepath.Join(dir, "v"), diffID).CombinedOutput()
+		if err == nil || !strings.Contains(string(out), want) {
+			t.Errorf("%s: %v: %s; want %q", pipe, err, out, want)
+		}
+		wantNames(t, dir)
+	}
 }
 
 // checkDamage flips a byte and wants exit status 1 and the block's offset.

@@ -28,12 +28,13 @@ func (w *imageWriter) head() (*verity.Segment, error) {
 // stream has write fill the image from pos on, and returns where that ends.
 func (w *imageWriter) stream(pos int64, write func(s *sink) error) (end int64, err error) {
 	s := newSink(w.out, pos, w.leaves, w.block)
-	err = write(s)
-	end, closeErr := s.close()
-	if err != nil {
-		return 0, err // the first error; close may only repeat it
-	}
-	return end, closeErr
+	defer func() { // also when write panics, or the sink's goroutines would wait for ever
+		var closeErr error
+		if end, closeErr = s.close(); err == nil { // else close may only repeat the first error
+			err = closeErr
+		}
+	}()
+	return 0, write(s)
 }
 
 // aligned writes an image of the aligned layout and returns its size.

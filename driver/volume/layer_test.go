@@ -65,6 +65,70 @@ func TestWhiteouts(t *testing.T) {
 	}
 }
 
+// TestCoveredWhiteouts has deletions below what the layer itself deletes, replaces or makes opaque, in every order. They
+// must leave nothing that an overlay would show.
+func TestCoveredWhiteouts(t *testing.T) {
+	lower := mustMount(t, file("a/b/old", "1"), file("c/old", "2"), file("d/old", "3"), file("e/old", "4"), file("f/g/old", "5"))
+	entries := []entry{
+		file(".wh.a", ""), file("a/b/.wh.old", ""), file("a/.wh.b", ""), // rm -rf a
+		file("c", "now a file"), file("c/.wh.old", ""), file("c/.wh..wh..opq", ""),
+		dir("d"), file("d/.wh..wh..opq", ""), file("d/.wh.old", ""), file("d/.wh.more", ""),
+		symlink("e", "elsewhere"), file("e/.wh.old", ""),
+		file("f/.wh.g", ""), dir("f/g"), file("f/g/.wh.old", ""), file("f/g/new", "6"),
+	}
+	for _, order := range [][]entry{entries, reversed(entries)} {
+		upper := mustMount(t, order...)
+		merged := tree.MountOverlay(t, upper, lower)
+		wantNames(t, merged, "c", "d", "e", "f")
+		wantNames(t, filepath.Join(merged, "d"))
+		wantNames(t, filepath.Join(merged, "f"), "g")
+		wantNames(t, filepath.Join(merged, "f/g"), "new")
+		if got := read(t, merged, "c"); got != "now a file" {
+			t.Errorf("c has %q", got)
+		}
+		wantNames(t, filepath.Join(upper, "d")) // nothing that a listing of the layer alone would show, either
+		wantNames(t, filepath.Join(upper, "f/g"), "new")
+	}
+}
+
+func reversed(entries []entry) []entry {
+	entries = slices.Clone(entries)
+	slices.Reverse(entries)
+	return entries
+}
+
+// TestAUFS has AUFS's own files: hard links go to them, and they are not part of the layer.
+func TestAUFS(t *testing.T) {
+	root := mustMount(t, dir(".wh..wh.plnk"), file(".wh..wh.plnk/12.34", "data"), file(".wh..wh.aufs", ""),
+		hardlink("a", ".wh..wh.plnk/12.34"), hardlink("b", ".wh..wh.plnk/12.34"), dir("d"), file("d/.wh..wh.own", ""))
+	wantNames(t, root, "a", "b", "d")
+	wantNames(t, filepath.Join(root, "d"))
+	if got := read(t, root, "b"); got != "data" {
+		t.Errorf("b has %q", got)
+	}
+}
+
+// TestOwners has the numbers that are none.
+func TestOwners(t *testing.T) {
+	f := file("f", "x")
+	f.Uid, f.Gid, f.Format = 1<<32-1, 1<<32-1, tar.FormatPAX
+	var st syscall.Stat_t
+	if err := syscall.Stat(filepath.Join(mustMount(t, f), "f"), &st); err != nil || st.Uid != 0 || st.Gid != 0 {
+		t.Errorf("owner %d:%d, %v; want 0:0, as chown -1 leaves it", st.Uid, st.Gid, err)
+	}
+}
+
+// TestUserXattrsOfLinks drops attributes that Linux does not let a link have.
+func TestUserXattrsOfLinks(t *testing.T) {
+	entries, err := tree.Read(mustMount(t, withXattr(symlink("l", "t"), "user.a", "1"), withXattr(file("f", "x"), "user.a", "1")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(entries["l"].Xattrs) != 0 || len(entries["f"].Xattrs) != 1 {
+		t.Errorf("%q, %q", entries["l"].Xattrs, entries["f"].Xattrs)
+	}
+}
+
 // TestRepeatedEntries has names that come twice: the later entry wins, as with every extraction.
 func TestRepeatedEntries(t *testing.T) {
 	dir2 := dir("d")
@@ -90,8 +154,8 @@ func TestRepeatedEntries(t *testing.T) {
 
 // TestNames has the forms in which tars spell one and the same name.
 func TestNames(t *testing.T) {
-	root := mustMount(t, dir("./"), file("./a", "1"), file("/b", "2"), file("c//d/./e", "3"), file("././/f", "4"))
-	wantNames(t, root, "a", "b", "c", "f")
+	root := mustMount(t, dir("./"), file("./a", "1"), file("/b", "2"), file("c//d/./e", "3"), file("././/f", "4"), file("x/../g", "5"))
+	wantNames(t, root, "a", "b", "c", "f", "g")
 	if got := read(t, root, "c/d/e"); got != "3" {
 		t.Errorf("c/d/e has %q", got)
 	}

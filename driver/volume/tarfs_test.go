@@ -9,9 +9,11 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/crio-erofs/crio-erofs/driver/volume"
+	"github.com/crio-erofs/crio-erofs/test/tree"
 )
 
 // TestTarfs gets the tar back, byte for byte, from volumes of tars of odd lengths too.
@@ -73,5 +75,35 @@ func TestTarfsBadInput(t *testing.T) {
 			t.Error("accepted")
 		}
 		wantNames(t, dir)
+	}
+}
+
+// TestTarfsPadding has files that are not followed by zeros in the tar. Mapped, a file must end with zeros all the same.
+func TestTarfsPadding(t *testing.T) {
+	layer := makeTar(t, file("a", strings.Repeat("a", 100)), file("b", strings.Repeat("b", 600)), file("c", strings.Repeat("c", 512)))
+	for i := range 412 {
+		layer[512+100+i] = 'Z'
+	}
+	path := filepath.Join(t.TempDir(), "v")
+	if _, err := volume.Create(path, bytes.NewReader(layer), volume.BuildOptions{Layout: volume.LayoutTarfs}); err != nil {
+		t.Fatal(err)
+	}
+	root := tree.MountVolume(t, path)
+	for name, size := range map[string]int{"a": 100, "b": 600, "c": 512} {
+		f, err := os.Open(filepath.Join(root, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		b, err := syscall.Mmap(int(f.Fd()), 0, 4096, syscall.PROT_READ, syscall.MAP_SHARED)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, want := string(b), strings.Repeat(name, size)+strings.Repeat("\x00", 4096-size); got != want {
+			t.Errorf("%s is mapped as %q", name, strings.Trim(got, "\x00"))
+		}
+		if err := syscall.Munmap(b); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

@@ -1,0 +1,99 @@
+package erofs
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Names with which layers delete what is below them (OCI image-spec, layer.md, "Whiteouts").
+const (
+	whiteoutPrefix     = ".wh."
+	whiteoutMetaPrefix = ".wh..wh." // AUFS's own files, of which only the next one means something
+	whiteoutOpaque     = ".wh..wh..opq"
+)
+
+// deletion is a whiteout of a name in a directory, or of all that is below it: an opaque directory.
+type deletion struct {
+	dir    []string
+	name   string
+	opaque bool
+}
+
+// parseWhiteout returns the deletion that the entry named base in dir stands for.
+func parseWhiteout(dir []string, base string) (deletion, error) {
+	if base == whiteoutOpaque {
+		return deletion{dir: slices.Clone(dir), opaque: true}, nil
+	}
+	name := strings.TrimPrefix(base, whiteoutPrefix)
+	if name == "" || name == "." || name == ".." {
+		return deletion{}, fmt.Errorf("whiteout of %q, which is no name", name)
+	}
+	return deletion{dir: slices.Clone(dir), name: name}, nil
+}
+
+// delete puts the layer's deletions into its tree in the form that overlayfs understands: a character device 0:0 where the
+// layer has nothing of that name itself, an opaque directory where it has a directory.
+//
+// Deletions concern the layers below only, wherever they stand in the tar. So they come last, and a deletion below
+// something that is itself deleted, replaced or opaque does nothing. Image builders do write such: after rm -rf a/b,
+// both .wh.a and a/.wh.b.
+func (root *node) delete(deletions []deletion) error {
+	// From the root down; of one directory, that it is opaque first.
+	slices.SortStableFunc(deletions, func(a, b deletion) int {
+		return cmp.Or(cmp.Compare(len(a.dir), len(b.dir)), cmp.Compare(a.rank(), b.rank()))
+	})
+	for _, d := range deletions {
+		dir, err := root.uncovered(d.dir)
+		if err != nil {
+			return fmt.Errorf("whiteout in %s: %w", quote(strings.Join(d.dir, "/")), err)
+		}
+		switch {
+		case dir == nil:
+		case d.opaque:
+			dir.setXattr(opaqueXattr)
+		case !dir.covers():
+			dir.whiteOut(d.name)
+		}
+	}
+	return nil
+}
+
+func (d *deletion) rank() int {
+	if d.opaque {
+		return 0
+	}
+	return 1
+}
+
+// covers says whether nothing of the layers below shows through a directory. overlayfs merges the roots of all layers,
+// opaque or not (ovl_get_root).
+func (n *node) covers() bool { return hasOpaque(n) && n.parent != n }
+
+func (dir *node) whiteOut(name string) {
+	switch n := dir.children[name]; {
+	case n == nil:
+		dir.children[name] = &node{mode: modeCharDev}
+	case n.isDir():
+		n.setXattr(opaqueXattr)
+	}
+}
+
+// uncovered returns the directory at parts, made if it is missing, or nil if the layer covers what the layers below have
+// there: with an opaque directory on the way, or with something that is no directory.
+func (root *node) uncovered(parts []string) (dir *node, err error) {
+	dir = root
+	for i := range parts {
+		if dir.covers() {
+			return nil, nil
+		}
+		if next := dir.children[parts[i]]; next != nil && !next.isDir() {
+			return nil, nil
+		}
+		if dir, err = dir.directory(parts[i : i+1]); err != nil {
+			return nil, err
+		}
+	}
+	return dir, nil
+}
