@@ -1,0 +1,82 @@
+# Run "make help" for what can be made.
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+GO ?= go
+BIN := bin
+CACHE := .cache
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+BUILDFLAGS := -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$(VERSION)"
+PACKAGES := ./...
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+BENCH ?= .
+
+.DEFAULT_GOAL := build
+.DELETE_ON_ERROR:
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## Build bin/: crio-erofs, crio-erofs-hook and containerd-shim-kata-erofs-v2
+	@mkdir -p $(BIN)
+	CGO_ENABLED=0 $(GO) build $(BUILDFLAGS) -o $(BIN)/ ./cmd/...
+
+.PHONY: crio
+crio: ## Build bin/crio (CRI-O 1.34.0 with the erofs driver compiled in) and bin/pinns
+	@test/env/deps.sh build
+	@GO=$(GO) contrib/crio/build.sh $(BIN)
+
+.PHONY: deps
+deps: ## Install the Debian packages that building, tests and demo need (as root)
+	@test/env/deps.sh build
+	@test/env/deps.sh run
+
+EXAMPLES := $(DESTDIR)$(PREFIX)/share/crio-erofs/examples
+
+.PHONY: install
+install: build crio ## Install the programs and the samples of contrib/ (PREFIX, DESTDIR)
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)/opt/nri/plugins $(EXAMPLES)
+	install -m 755 $(BIN)/crio-erofs $(BIN)/crio-erofs-hook $(BIN)/containerd-shim-kata-erofs-v2 \
+		$(BIN)/crio $(BIN)/pinns $(DESTDIR)$(PREFIX)/bin/
+	ln -sfn $(PREFIX)/bin/crio-erofs-hook $(DESTDIR)/opt/nri/plugins/10-crio-erofs
+	cd contrib && find crio.conf.d kubernetes nri storage systemd -type f -exec install -D -m 644 {} $(EXAMPLES)/{} \;
+	sed -i 's,/usr/local/,$(PREFIX)/,' $(EXAMPLES)/crio.conf.d/60-erofs.conf \
+		$(EXAMPLES)/systemd/crio.service.d/10-erofs.conf
+
+.PHONY: demo
+demo: deps ## Pull an image and run it under runc and in a VM, from nothing; ends with "demo: ok"
+	@$(MAKE) --no-print-directory build crio
+	@$(GO) run ./test/demo
+
+.PHONY: test
+test: deps ## Run all tests: units, kernel, containers/storage's own suite, CRI-O with runc and VM
+	@$(MAKE) --no-print-directory build crio
+	@mkdir -p $(CACHE)
+	@test/env/leftovers.sh save $(CACHE)/before
+	@status=0; \
+		for module in . test/katacompat; do \
+			echo "(cd $$module && $(GO) test -count=1 -timeout 25m ./...)"; \
+			(cd $$module && $(GO) test -count=1 -timeout 25m ./...) || status=1; \
+		done; \
+		test/env/leftovers.sh check $(CACHE)/before || status=1; \
+		exit $$status
+
+.PHONY: bench
+bench: ## Run the benchmarks (BENCH=regexp)
+	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem $(PACKAGES)
+
+.PHONY: lint
+lint: ## Check formatting, vet, staticcheck, and golangci-lint if it is installed
+	@unformatted=$$(git ls-files -co --exclude-standard '*.go' | xargs gofmt -l); \
+		test -z "$$unformatted" || { echo "gofmt -w these: $$unformatted" >&2; exit 1; }
+	$(GO) vet $(PACKAGES)
+	$(GO) run $(STATICCHECK) $(PACKAGES)
+	@if command -v golangci-lint >/dev/null; then golangci-lint run; \
+		else echo "golangci-lint is not installed: skipped"; fi
+
+.PHONY: clean
+clean: ## Remove what was built; the cache of packages and images too
+	rm -rf $(BIN) $(CACHE) contrib/crio/vendor contrib/crio/vendor.tmp

@@ -1,0 +1,196 @@
+// Package contrib_test reads the samples the way the programs do that they are for.
+package contrib_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/BurntSushi/toml"
+	"github.com/containers/storage/types"
+	"gopkg.in/yaml.v3"
+
+	"github.com/crio-erofs/crio-erofs/hooks/nri"
+	"github.com/crio-erofs/crio-erofs/test/env"
+)
+
+// crioConfig is what "crio config" prints, as far as our drop-in sets it.
+type crioConfig struct {
+	Crio struct {
+		StorageDriver string   `toml:"storage_driver"`
+		StorageOption []string `toml:"storage_option"`
+		NRI           struct {
+			EnableNRI *bool `toml:"enable_nri"`
+		} `toml:"nri"`
+		Runtime struct {
+			Runtimes map[string]struct {
+				RuntimePath string `toml:"runtime_path"`
+				RuntimeType string `toml:"runtime_type"`
+				RuntimeRoot string `toml:"runtime_root"`
+				Privileged  bool   `toml:"privileged_without_host_devices"`
+			} `toml:"runtimes"`
+		} `toml:"runtime"`
+	} `toml:"crio"`
+}
+
+// TestCRIO has CRI-O itself read the drop-in.
+func TestCRIO(t *testing.T) {
+	var sample crioConfig
+	meta, err := toml.DecodeFile("crio.conf.d/60-erofs.conf", &sample)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if keys := meta.Undecoded(); len(keys) > 0 {
+		t.Errorf("the test does not know the keys %v: add them, with their types", keys)
+	}
+	crio, err := env.Bin("crio")
+	if errors.Is(err, os.ErrNotExist) && os.Getenv("CI") == "" {
+		t.Skip(err)
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	empty := filepath.Join(t.TempDir(), "crio.conf")
+	if err := os.WriteFile(empty, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(crio, "--config", empty, "--config-dir", "crio.conf.d", "config")
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("crio config: %v: %s", err, stderr.String())
+	}
+	var merged crioConfig
+	if err := toml.Unmarshal(out, &merged); err != nil {
+		t.Fatal(err)
+	}
+	want, got := sample.Crio, merged.Crio
+	// "crio config" prints what is as by default, as NRI is, in comments only.
+	nriIsOn := *want.NRI.EnableNRI && (got.NRI.EnableNRI == nil || *got.NRI.EnableNRI)
+	if got.StorageDriver != want.StorageDriver || !slices.Equal(got.StorageOption, want.StorageOption) ||
+		!nriIsOn || got.Runtime.Runtimes["kata-erofs"] != want.Runtime.Runtimes["kata-erofs"] {
+		t.Errorf("CRI-O understands the drop-in as %+v, want %+v", got, want)
+	}
+}
+
+// TestKubernetes checks the fields that tie the RuntimeClass to CRI-O and the pod to the RuntimeClass.
+func TestKubernetes(t *testing.T) {
+	var class struct {
+		APIVersion string `yaml:"apiVersion"`
+		Kind       string
+		Metadata   struct{ Name string }
+		Handler    string
+		Overhead   struct {
+			PodFixed map[string]string `yaml:"podFixed"`
+		}
+		Scheduling struct {
+			NodeSelector map[string]string `yaml:"nodeSelector"`
+		}
+	}
+	decodeYAML(t, "kubernetes/runtimeclass.yaml", &class)
+	if class.APIVersion != "node.k8s.io/v1" || class.Kind != "RuntimeClass" {
+		t.Errorf("runtimeclass.yaml is a %s %s", class.APIVersion, class.Kind)
+	}
+	var sample crioConfig
+	if _, err := toml.DecodeFile("crio.conf.d/60-erofs.conf", &sample); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := sample.Crio.Runtime.Runtimes[class.Handler]; !ok {
+		t.Errorf("60-erofs.conf has no handler %q", class.Handler)
+	}
+	var pod struct {
+		APIVersion string `yaml:"apiVersion"`
+		Kind       string
+		Metadata   struct{ Name string }
+		Spec       struct {
+			RuntimeClassName string `yaml:"runtimeClassName"`
+			RestartPolicy    string `yaml:"restartPolicy"`
+			Containers       []struct {
+				Name    string
+				Image   string
+				Command []string
+			}
+		}
+	}
+	decodeYAML(t, "kubernetes/pod.yaml", &pod)
+	if pod.Spec.RuntimeClassName != class.Metadata.Name {
+		t.Errorf("the pod's class is %q, the class's name %q", pod.Spec.RuntimeClassName, class.Metadata.Name)
+	}
+}
+
+// decodeYAML decodes a file with one document. A field that into does not have is an error.
+func decodeYAML(t *testing.T, path string, into any) {
+	t.Helper()
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := yaml.NewDecoder(bytes.NewReader(content))
+	d.KnownFields(true)
+	if err := d.Decode(into); err != nil {
+		t.Fatalf("%s: %v", path, err)
+	}
+}
+
+// TestNRI decodes the plugin's configuration, and checks that its name is the plugin's.
+func TestNRI(t *testing.T) {
+	content, err := os.ReadFile("nri/conf.d/" + nri.PluginIndex + "-" + nri.PluginName + ".conf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := json.NewDecoder(bytes.NewReader(content))
+	d.DisallowUnknownFields()
+	var config nri.Config
+	if err := d.Decode(&config); err != nil {
+		t.Fatal(err)
+	}
+	if config.LogLevel == "" {
+		t.Error("the sample sets no log level")
+	}
+}
+
+// TestStorage has containers/storage read storage.conf.
+func TestStorage(t *testing.T) {
+	var options types.StoreOptions
+	if err := types.ReloadConfigurationFile("storage/storage.conf", &options); err != nil {
+		t.Fatal(err)
+	}
+	if options.GraphDriverName != "erofs" || !strings.HasPrefix(options.GraphRoot, "/var/lib/") {
+		t.Errorf("containers/storage understands it as %+v", options)
+	}
+}
+
+// TestSystemd runs the command of the service's drop-in.
+func TestSystemd(t *testing.T) {
+	content, err := os.ReadFile("systemd/crio.service.d/10-erofs.conf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	command := ""
+	for line := range strings.Lines(string(content)) {
+		if value, found := strings.CutPrefix(line, "ExecStartPre=-"); found {
+			command = strings.TrimSpace(value)
+		}
+	}
+	args := strings.Fields(command)
+	if len(args) < 2 {
+		t.Fatalf("the drop-in's command is %q", command)
+	}
+	program, err := env.Bin(filepath.Base(args[0]))
+	if errors.Is(err, os.ErrNotExist) && os.Getenv("CI") == "" {
+		t.Skip(err)
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(program, args[1:]...)
+	cmd.Env = append(os.Environ(), "CRIO_EROFS_RUN_DIR="+t.TempDir())
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%s: %v: %s", command, err, out)
+	}
+}

@@ -1,0 +1,221 @@
+package crio
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"github.com/BurntSushi/toml"
+	"golang.org/x/sys/unix"
+
+	"github.com/crio-erofs/crio-erofs/test/env"
+)
+
+// HandlerVM is the runtime handler that contrib/crio.conf.d/60-erofs.conf defines.
+const HandlerVM = "kata-erofs"
+
+// HandlerRunc is the default runtime handler of the private CRI-O.
+const HandlerRunc = "runc"
+
+// registriesConf lets CRI-O talk plain HTTP to the test's registry.
+const registriesConf = `[[registry]]
+location = "%s"
+insecure = true
+`
+
+// storageConf is what OpenShift has: another driver with options of its own, which contrib's drop-in overrides.
+const storageConf = `[storage]
+driver = "overlay"
+graphroot = "%s"
+runroot = "%s"
+
+[storage.options.overlay]
+mountopt = "nodev,metacopy=on"
+`
+
+// policy accepts unsigned images: the test's registry is our own.
+const policy = `{"default": [{"type": "insecureAcceptAnything"}]}`
+
+// cniConf gives pods an interface and an address out of 198.18.0.0/15, which is for tests (RFC 2544). Each process
+// takes another part of it, so that two of them do not set one route twice.
+const cniConf = `{
+  "cniVersion": "1.0.0",
+  "name": "crio-erofs-test",
+  "plugins": [{"type": "ptp", "ipam": {
+    "type": "host-local", "dataDir": "%s", "ranges": [[{"subnet": "198.%d.%d.0/24"}]]
+  }}]
+}
+`
+
+// runcWrapper takes negative OOM scores out of a container's configuration: they need CAP_SYS_RESOURCE, which a test
+// machine that is itself a container may not have.
+const runcWrapper = `#!/bin/sh
+for arg; do
+	[ "$previous" = --bundle ] && sed -i 's/"oomScoreAdj":-[0-9]*/"oomScoreAdj":0/' "$arg/config.json"
+	previous=$arg
+done
+exec %s "$@"
+`
+
+// contribVM returns the handler for VMs as contrib's drop-in defines it.
+func contribVM(dropIn string) (table, error) {
+	var file struct {
+		Crio struct {
+			Runtime struct {
+				Runtimes map[string]table `toml:"runtimes"`
+			} `toml:"runtime"`
+		} `toml:"crio"`
+	}
+	if _, err := toml.DecodeFile(dropIn, &file); err != nil {
+		return nil, fmt.Errorf("%s: %w", dropIn, err)
+	}
+	vm, ok := file.Crio.Runtime.Runtimes[HandlerVM]
+	if !ok {
+		return nil, fmt.Errorf("%s has no runtime handler %q", dropIn, HandlerVM)
+	}
+	if _, ok := vm["runtime_path"].(string); !ok {
+		return nil, fmt.Errorf("%s: handler %q has no runtime_path", dropIn, HandlerVM)
+	}
+	return vm, nil
+}
+
+// table is a table of a TOML file.
+type table = map[string]any
+
+// writeConfig lays out the configuration below s.dir: contrib's own files, unchanged, and after its drop-in one of ours
+// that does nothing but move all paths into the private folder.
+func (s *Server) writeConfig() error {
+	root, err := env.Root()
+	if err != nil {
+		return err
+	}
+	dropIn := filepath.Join(root, "contrib/crio.conf.d/60-erofs.conf")
+	vm, err := contribVM(dropIn)
+	if err != nil {
+		return err
+	}
+	// CRI-O replaces a handler's table as a whole, so ours starts as a copy of contrib's.
+	vm["runtime_path"] = filepath.Join(s.path("shims"), filepath.Base(vm["runtime_path"].(string)))
+	vm["runtime_root"] = s.path("vm")
+	runc, err := s.runcHandler()
+	if err != nil {
+		return err
+	}
+	private := s.privateConfig()
+	private["runtime"].(table)["runtimes"] = table{HandlerVM: vm, HandlerRunc: runc}
+	if s.opts.StorageDriver != "" {
+		private["storage_driver"] = s.opts.StorageDriver
+	}
+	var conf bytes.Buffer
+	if err := toml.NewEncoder(&conf).Encode(table{"crio": private}); err != nil {
+		return err
+	}
+	for file, content := range map[string]string{
+		"crio.conf.d/90-private.conf": conf.String(),
+		"crio.conf":                   "",
+		"storage.conf":                fmt.Sprintf(storageConf, s.GraphRoot(), s.path("runroot")),
+		"registries.conf":             fmt.Sprintf(registriesConf, s.opts.Registry),
+		"policy.json":                 policy,
+		"cni/10-test.conflist":        fmt.Sprintf(cniConf, s.path("cni-data"), 18+os.Getpid()>>8&1, os.Getpid()&0xff),
+	} {
+		if err := os.MkdirAll(filepath.Dir(s.path(file)), 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile(s.path(file), []byte(content), 0o644); err != nil {
+			return err
+		}
+	}
+	if s.opts.StorageDriver != "" {
+		return nil // CRI-O adds up the drivers' options of all files, and another driver refuses ours
+	}
+	if err := os.Symlink(dropIn, s.path("crio.conf.d/60-erofs.conf")); err != nil {
+		return err
+	}
+	return os.Symlink(filepath.Join(root, "contrib/nri/conf.d"), s.path("nri/conf.d"))
+}
+
+// privateConfig returns CRI-O's settings for running beside another CRI-O, or on a machine that has none.
+func (s *Server) privateConfig() table {
+	return table{
+		"root": s.path("graphroot"), "runroot": s.path("runroot"), "log_dir": s.path("logs"),
+		"version_file": s.path("version"), "version_file_persist": s.path("version-persist"),
+		"clean_shutdown_file": s.path("clean.shutdown"),
+		"api":                 table{"listen": s.socket()},
+		"image": table{
+			"pause_image": s.opts.PauseImage, "pause_command": "/pause",
+			"signature_policy": s.path("policy.json"), "signature_policy_dir": s.path("policies"),
+		},
+		"network": table{"network_dir": s.path("cni"), "plugin_dirs": []string{"/usr/lib/cni", "/opt/cni/bin"}},
+		"nri": table{
+			"nri_listen": s.path("nri.sock"), "nri_plugin_dir": s.path("nri/plugins"),
+			"nri_plugin_config_dir": s.path("nri/conf.d"),
+		},
+		"runtime": table{
+			"default_runtime": HandlerRunc, "cgroup_manager": "cgroupfs", "conmon_cgroup": "pod",
+			"namespaces_dir": s.path("ns"), "container_exits_dir": s.path("exits"),
+			"container_attach_socket_dir": s.path("attach"), "hooks_dir": []string{},
+			"pinns_path": s.pinns, "log_level": s.opts.LogLevel, "apparmor_profile": "unconfined",
+			"irqbalance_config_file": "", "cdi_spec_dirs": []string{},
+		},
+	}
+}
+
+// runcHandler returns the configuration of the handler for plain containers.
+func (s *Server) runcHandler() (table, error) {
+	runc, err := exec.LookPath("runc")
+	if err != nil {
+		return nil, fmt.Errorf("%w: run 'make deps'", err)
+	}
+	conmon, err := exec.LookPath("conmon")
+	if err != nil {
+		return nil, fmt.Errorf("%w: run 'make deps'", err)
+	}
+	mayLowerScore, err := hasCapability(unix.CAP_SYS_RESOURCE)
+	if err != nil {
+		return nil, err
+	}
+	if !mayLowerScore {
+		wrapper := s.path("runc-wrapper")
+		if err := os.WriteFile(wrapper, []byte(fmt.Sprintf(runcWrapper, runc)), 0o755); err != nil {
+			return nil, err
+		}
+		runc = wrapper
+	}
+	return table{
+		"runtime_path": runc, "runtime_type": "oci", "runtime_root": s.path("runc"),
+		"monitor_path": conmon, "monitor_cgroup": "pod",
+	}, nil
+}
+
+// hasCapability tells whether this process has a capability in its effective set.
+func hasCapability(c uint) (bool, error) {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&header, &data[0]); err != nil {
+		return false, fmt.Errorf("capget: %w", err)
+	}
+	return data[c/32].Effective&(1<<(c%32)) != 0, nil
+}
+
+// environment returns the variables that keep CRI-O away from the machine's own container configuration.
+func (s *Server) environment() []string {
+	var kept []string
+	for _, v := range os.Environ() {
+		if !strings.HasPrefix(v, "CONTAINERS_") && !strings.HasPrefix(v, "STORAGE_") {
+			kept = append(kept, v)
+		}
+	}
+	if s.opts.StandIn != nil {
+		kept = append(kept, s.opts.StandIn.Environment()...)
+	}
+	return append(append(kept,
+		"CONTAINERS_REGISTRIES_CONF="+s.path("registries.conf"),
+		"CONTAINERS_STORAGE_CONF="+s.path("storage.conf"),
+		"TMPDIR="+s.path("tmp"),
+		"CRIO_EROFS_RUN_DIR="+s.path("proxies"),
+		"KATA_STANDIN_ROOT="+s.path("standin"),
+	), s.opts.Env...)
+}

@@ -1,0 +1,226 @@
+package crio_test
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/crio-erofs/crio-erofs/driver/volume"
+	"github.com/crio-erofs/crio-erofs/kata"
+	"github.com/crio-erofs/crio-erofs/test/crio"
+	"github.com/crio-erofs/crio-erofs/test/env"
+	"github.com/crio-erofs/crio-erofs/test/images"
+	"github.com/crio-erofs/crio-erofs/test/standin/agentapi"
+)
+
+// startVM starts a CRI-O with the VM handler.
+func startVM(t *testing.T) *crio.Server {
+	t.Helper()
+	if *storageDriver != "" {
+		t.Skip("the VM handler takes nothing but EROFS volumes")
+	}
+	if _, err := exec.LookPath("qemu-system-x86_64"); err != nil {
+		t.Skip(err)
+	}
+	standIn := must[env.StandIn](t)(env.BuildStandIn(t.Context()))
+	return start(t, func(o *crio.Options) { o.StandIn = &standIn })
+}
+
+// TestVM goes the whole way with the VM handler: the guest has the image as verified EROFS volumes, those that the
+// host's manifest names.
+func TestVM(t *testing.T) {
+	server := startVM(t)
+	ctx := timeout(t)
+	ref := push(t, images.Small)
+	must[string](t)(server.PullImage(ctx, ref))
+	pod := must[*crio.Pod](t)(server.RunPod(ctx, crio.PodOptions{Handler: crio.HandlerVM}))
+	c, result, err := pod.Run(ctx, crio.ContainerOptions{
+		Image:   ref,
+		Command: []string{"sh", "-c", "cat /etc/motd; ls /etc/issue; echo note >&2; exit 7"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := "This file came out of an EROFS volume.\n"; result.Stdout != want || result.ExitCode != 7 {
+		t.Errorf("stdout %q, exit code %d, want %q and 7", result.Stdout, result.ExitCode, want)
+	}
+	if !strings.Contains(result.Stderr, "No such file") || !strings.HasSuffix(result.Stderr, "note\n") {
+		t.Errorf("stderr is %q", result.Stderr)
+	}
+	sleeper := startSleeper(t, pod, ref)
+	if r := must[crio.Result](t)(sleeper.Exec(ctx, "sh", "-c", "echo w > /new && cat /new; exit 3")); r.ExitCode != 3 ||
+		r.Stdout != "w\n" {
+		t.Errorf("exec: %+v", r)
+	}
+	checkGuest(t, pod, c)
+	checkGuest(t, pod, sleeper)
+	if err := pod.Remove(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := server.RemoveImage(ctx, ref); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// checkGuest compares what the guest says with the host's manifest of a container.
+func checkGuest(t *testing.T, pod *crio.Pod, c *crio.Container) {
+	t.Helper()
+	ctx := timeout(t)
+	spec := must[crio.Spec](t)(c.Spec(ctx))
+	manifest, err := volume.ReadManifest(spec.Root.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := pod.GuestInfo(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := slices.IndexFunc(info.Containers, func(g agentapi.ContainerInfo) bool { return g.ID == c.ID })
+	if i < 0 {
+		t.Fatalf("the guest does not know container %s: %+v", c.ID, info.Containers)
+	}
+	guest, n := info.Containers[i], len(manifest.Volumes)
+	if len(guest.Lowers) != n || len(guest.Verity) != n {
+		t.Fatalf("the guest has %q over %q, the manifest %d volumes", guest.Lowers, guest.Verity, n)
+	}
+	for k, v := range manifest.Volumes { // lowest first, the guest's lowers topmost first
+		checkLower(t, info, guest.Lowers[n-1-k], guest.Verity[n-1-k], v.Verity)
+	}
+}
+
+// checkLower checks one EROFS mount of the guest and the dm-verity device below it.
+func checkLower(t *testing.T, info agentapi.GuestInfo, mountPoint, device string, want *volume.Verity) {
+	t.Helper()
+	mount := "/dev/mapper/" + device + " " + mountPoint + " erofs ro,"
+	if !slices.ContainsFunc(info.Mounts, func(m string) bool { return strings.HasPrefix(m, mount) }) {
+		t.Errorf("the guest has no mount %q, but %q", mount, info.Mounts)
+	}
+	// dm-verity's own line (Documentation/admin-guide/device-mapper/verity.rst), behind version and two devices.
+	table := fmt.Sprintf(" 4096 4096 %d %d sha256 %s -", want.DataBlocks, want.TreeOffset/4096, want.RootHash)
+	for _, dm := range info.DM {
+		if dm.Name != device {
+			continue
+		}
+		if !strings.HasSuffix(dm.Table, table) || dm.Status != "V" || !dm.ReadOnly {
+			t.Errorf("the guest's device is %+v, want a table with %q", dm, table)
+		}
+		return
+	}
+	t.Errorf("the guest has no device %s, but %+v", device, info.DM)
+}
+
+// TestVMRestart restarts CRI-O while a VM runs.
+func TestVMRestart(t *testing.T) {
+	server := startVM(t)
+	ctx := timeout(t)
+	ref := push(t, images.Small)
+	must[string](t)(server.PullImage(ctx, ref))
+	pod := must[*crio.Pod](t)(server.RunPod(ctx, crio.PodOptions{Handler: crio.HandlerVM}))
+	c := startSleeper(t, pod, ref)
+	server.Kill()
+	if err := server.Run(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if !must[bool](t)(pod.Ready(ctx)) || !must[bool](t)(c.Running(ctx)) {
+		t.Fatal("CRI-O no longer counts pod and container as running")
+	}
+	if r := must[crio.Result](t)(c.Exec(ctx, "cat", "/etc/motd")); r.ExitCode != 0 {
+		t.Errorf("exec after the restart: %+v", r)
+	}
+	other := startSleeper(t, pod, ref)
+	checkGuest(t, pod, other)
+}
+
+// TestVMTamper damages a volume of the store. The host does not notice; the guest does not read the damaged block.
+func TestVMTamper(t *testing.T) {
+	server := startVM(t)
+	ctx := timeout(t)
+	ref := push(t, images.Small)
+	must[string](t)(server.PullImage(ctx, ref))
+	flip(t, server, "This file came out")
+	pod := must[*crio.Pod](t)(server.RunPod(ctx, crio.PodOptions{Handler: crio.HandlerVM}))
+	c := startSleeper(t, pod, ref) // what it needs lies in other blocks
+	r := must[crio.Result](t)(c.Exec(ctx, "cat", "/etc/motd"))
+	if r.ExitCode == 0 || r.Stdout != "" || !strings.Contains(r.Stderr, "Input/output error") {
+		t.Errorf("read of a damaged block: %+v", r)
+	}
+	info, err := pod.GuestInfo(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.ContainsFunc(info.DM, func(d agentapi.DMDevice) bool { return d.Status == "C" }) {
+		t.Errorf("no device has seen corruption: %+v", info.DM)
+	}
+}
+
+// TestVMRefuses tries what must not reach the VM.
+func TestVMRefuses(t *testing.T) {
+	server := startVM(t)
+	ctx := timeout(t)
+	ref := push(t, images.Small)
+	must[string](t)(server.PullImage(ctx, ref))
+	pod := must[*crio.Pod](t)(server.RunPod(ctx, crio.PodOptions{Handler: crio.HandlerVM}))
+
+	// A pod's author may write any annotation; ours are overwritten.
+	c, result, err := pod.Run(ctx, crio.ContainerOptions{
+		Image: ref, Command: []string{"cat", "/etc/motd"},
+		Annotations: map[string]string{
+			kata.AnnotationVolumePrefix + "0": "e30=", kata.AnnotationVolumePrefix + "99": "e30=",
+			kata.AnnotationRootHash: strings.Repeat("0", 64),
+		},
+	})
+	if err != nil || result.ExitCode != 0 {
+		t.Fatalf("run: %+v, %v", result, err)
+	}
+	if spec := must[crio.Spec](t)(c.Spec(ctx)); spec.Annotations[kata.AnnotationVolumePrefix+"99"] != "" {
+		t.Errorf("a pod's own annotation reached the request: %v", spec.Annotations)
+	}
+	checkGuest(t, pod, c)
+
+	// A volume whose sidecar names another root hash is not passed on.
+	sidecars, err := filepath.Glob(filepath.Join(server.GraphRoot(), "erofs/volumes/*", volume.VerityFileName))
+	if err != nil || len(sidecars) < 2 {
+		t.Fatalf("%q, %v", sidecars, err)
+	}
+	other, err := os.ReadFile(sidecars[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, sidecar := range sidecars[1:] {
+		if err := os.WriteFile(sidecar, other, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, _, err = pod.Run(ctx, crio.ContainerOptions{Image: ref, Command: []string{"true"}}); err == nil ||
+		!strings.Contains(err.Error(), volume.VerityFileName) {
+		t.Errorf("run with exchanged sidecars: %v, want an error that names %s", err, volume.VerityFileName)
+	}
+}
+
+// flip changes the first byte of a text in whichever volume of the store has it.
+func flip(t *testing.T, server *crio.Server, text string) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(server.GraphRoot(), "erofs/volumes/*", volume.FileName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if at := bytes.Index(content, []byte(text)); at >= 0 {
+			content[at] ^= 1
+			if err := os.WriteFile(file, content, 0o644); err != nil {
+				t.Fatal(err)
+			}
+			return
+		}
+	}
+	t.Fatalf("no volume has %q", text)
+}
