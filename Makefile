@@ -10,7 +10,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 BUILDFLAGS := -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$(VERSION)"
 PACKAGES := ./...
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
-BENCH ?= .
+FUZZTIME ?= 30s
 
 .DEFAULT_GOAL := build
 .DELETE_ON_ERROR:
@@ -64,9 +64,19 @@ test: deps ## Run all tests: units, kernel, containers/storage's own suite, CRI-
 		test/env/leftovers.sh check $(CACHE)/before || status=1; \
 		exit $$status
 
+.PHONY: fuzz
+fuzz: ## Run every fuzz target for FUZZTIME (30s) each
+	@for package in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u); do \
+		for target in $$(grep -rhoE '^func Fuzz[A-Za-z0-9]*' $$package/*_test.go | sed 's/func //'); do \
+			echo "$$package $$target"; \
+			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x $$package || exit 1; \
+		done; \
+	done
+
 .PHONY: bench
-bench: ## Run the benchmarks (BENCH=regexp)
-	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem $(PACKAGES)
+bench: deps ## Measure against peers in one run, and print ratios
+	@$(MAKE) --no-print-directory build
+	@$(GO) run ./test/bench
 
 .PHONY: lint
 lint: ## Check formatting, vet, staticcheck, and golangci-lint if it is installed

@@ -11,42 +11,57 @@ import (
 	goerofs "github.com/erofs/go-erofs"
 
 	"github.com/crio-erofs/crio-erofs/driver/volume"
+	"github.com/crio-erofs/crio-erofs/test/tree"
 )
 
-// FuzzBuild feeds anything as a layer. What is accepted must verify, and another reader must find its way through it.
+// FuzzBuild feeds anything as a layer, in both layouts. What is accepted must verify, and two other readers must find their
+// way through it: go-erofs and, for root, the kernel.
 func FuzzBuild(f *testing.F) {
 	f.Add(makeTar(f, dir("d"), file("d/f", "data"), symlink("l", "d"), hardlink("h", "d/f"), file("l/g", "x"), file(".wh.y", "")))
 	f.Add(makeTar(f, file(strings.Repeat("long/", 60)+"f", "")))
+	f.Add(makeTar(f, withXattr(file("x", "y"), "user.a", "1"), charDevice("null", 1, 3), dir("o"), file("o/.wh..wh..opq", "")))
 	f.Add(raw("f", 1<<32, '0', ""))
 	f.Add(append(raw("dev", 0, '3', ""), twoZeroBlocks...))
 	f.Fuzz(func(t *testing.T, layer []byte) {
-		out, err := os.CreateTemp(t.TempDir(), "v")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer out.Close()
-		d, err := volume.Build(out, bytes.NewReader(layer), volume.BuildOptions{})
-		if err != nil {
-			return
-		}
-		if _, err := volume.Verify(context.Background(), out, d.Size, d.Verity.RootHash, nil); err != nil {
-			t.Fatalf("what was built does not verify: %v", err)
-		}
-		img, err := goerofs.Open(out)
-		if err != nil {
-			t.Fatal(err)
-		}
-		err = fs.WalkDir(img, ".", func(path string, d fs.DirEntry, err error) error {
-			if err != nil {
-				return err
-			}
-			_, err = d.Info()
-			return err
-		})
-		if err != nil {
-			t.Fatalf("go-erofs: %v", err)
+		for _, layout := range volume.Layouts {
+			buildAndRead(t, layer, layout)
 		}
 	})
+}
+
+// buildAndRead makes a volume of what may be a layer and, if that is accepted, reads it with all readers there are.
+func buildAndRead(t *testing.T, layer []byte, layout volume.Layout) {
+	out, err := os.CreateTemp(t.TempDir(), "v")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	d, err := volume.Build(out, bytes.NewReader(layer), volume.BuildOptions{Layout: layout})
+	if err != nil {
+		return
+	}
+	if _, err := volume.Verify(context.Background(), out, d.Size, d.Verity.RootHash, nil); err != nil {
+		t.Fatalf("what was built does not verify: %v", err)
+	}
+	img, err := goerofs.Open(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = fs.WalkDir(img, ".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		_, err = d.Info()
+		return err
+	})
+	if err != nil {
+		t.Fatalf("go-erofs: %v", err)
+	}
+	if os.Geteuid() == 0 {
+		if _, err := tree.Read(tree.MountVolume(t, out.Name())); err != nil {
+			t.Fatalf("kernel: %v", err)
+		}
+	}
 }
 
 // FuzzVerify feeds anything as a volume.
