@@ -63,10 +63,15 @@ func (d *Driver) canBecomeVolume(l *layer, opts *graphdriver.ApplyDiffOpts) (boo
 	if l.ReadWrite || opts.ForceMask != nil || (opts.Mappings != nil && !opts.Mappings.Empty()) {
 		return false, nil
 	}
-	if isMountPoint(d.mergedDir(l.ID)) {
+	return d.untouched(l.ID)
+}
+
+// untouched says whether nobody has written to a directory layer, and nobody can while the store's lock is held.
+func (d *Driver) untouched(id string) (bool, error) {
+	if isMountPoint(d.mergedDir(id)) {
 		return false, nil
 	}
-	return isEmpty(d.diffDir(l.ID))
+	return isEmpty(d.diffDir(id))
 }
 
 // unpack extracts the stream into a directory layer.
@@ -142,7 +147,7 @@ func buildVolume(dir string, diff io.Reader, layout volume.Layout) (_ *volume.De
 		return nil, err
 	}
 	// Syncs the directory too.
-	return desc, writeJSON(filepath.Join(dir, descriptionFile), desc, 0o444, true)
+	return desc, writeJSON(filepath.Join(dir, descriptionFile), desc, 0o444, durable)
 }
 
 // examine mounts a new volume, out of sight, and walks all of it. So no volume gets into the store that this kernel
@@ -171,18 +176,26 @@ func (d *Driver) makeVolumeLayer(dir string, desc *volume.Description, id string
 		return fmt.Errorf("the layer went away meanwhile: %w", err)
 	}
 	if l.Kind == kindVolume {
-		if l.RootHash == desc.Verity.RootHash {
+		if l.RootHash == desc.Verity.RootHash && l.DiffID == desc.DiffID {
 			return nil // another process did the same at the same time
 		}
-		return fmt.Errorf("it got another content meanwhile, volume %s", l.Volume)
+		return fmt.Errorf("it got its content from another tar meanwhile, %s: volume %s", l.DiffID, l.Volume)
 	}
-	l.Kind, l.Volume, l.RootHash = kindVolume, volumeName(desc), desc.Verity.RootHash
-	l.Size, l.Inodes, l.Root = usage.Size, usage.InodeCount, root
-	if err := d.publish(dir, desc, l); err != nil {
+	untouched, err := d.untouched(id)
+	if err != nil {
 		return err
 	}
-	// They are empty. If they cannot be removed, they are merely in nobody's way.
-	_ = removeAll(d.diffDir(id))
+	if !untouched {
+		return errors.New("it was mounted or written to meanwhile: remove the layer and apply the diff to a new one")
+	}
+	old := *l
+	l.Kind, l.Volume, l.RootHash, l.DiffID = kindVolume, volumeName(desc), desc.Verity.RootHash, desc.DiffID
+	l.Size, l.Inodes, l.Root = usage.Size, usage.InodeCount, root
+	if err := d.publish(dir, desc, l, &old); err != nil {
+		return err
+	}
+	// If they cannot be removed, they are merely in nobody's way. diff is empty, or os.Remove leaves it alone.
+	_ = os.Remove(d.diffDir(id))
 	_ = removeAll(d.workDir(id))
 	return nil
 }

@@ -145,7 +145,7 @@ func TestRecovery(t *testing.T) {
 	}
 	d = reopen(t, root)
 	wantNames(t, root, "tmp", 0)
-	wantNames(t, root, "mounts", 0)
+	wantNames(t, root, "mounts", 0) // there is no such volume
 	wantNames(t, root, "volumes", 1)
 	ids, err := d.ListLayers()
 	if err != nil || len(ids) != 2 || d.Exists("half") || d.Exists("lost") {

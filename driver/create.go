@@ -101,7 +101,9 @@ func (d *Driver) makeLayer(l *layer, root rootAttrs, owner idtools.IDPair) error
 			return err
 		}
 	}
-	return d.writeLayer(l)
+	// A power failure may take a new container's layer away, as it takes what was written to it, and leaves none without
+	// its record: whole and not durable saves each container one of two syncs. ApplyDiff makes images durable.
+	return writeJSON(d.recordPath(l.ID), l, 0o600, whole)
 }
 
 // Remove deletes a layer, mounted or not, and its volume if no other layer has it. That there is no such layer is no
@@ -125,9 +127,10 @@ func (d *Driver) removeLocked(id string) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		logrus.Warnf("Removing a layer all the same: %v", err)
 	}
-	var volumes []string
+	var chain []*layer
 	if isMountPoint(d.mergedDir(id)) {
-		volumes = d.volumesBelow(id)
+		// If it cannot be read, Init or Cleanup will see to its mounts.
+		chain, _ = d.chain(id)
 		if err := unmount(d.mergedDir(id)); err != nil {
 			return fmt.Errorf("remove layer %s: %w", id, err)
 		}
@@ -142,7 +145,7 @@ func (d *Driver) removeLocked(id string) error {
 			return fmt.Errorf("remove layer %s: %w", id, err)
 		}
 	}
-	return d.releaseMounts(volumes)
+	return d.releaseChain(chain)
 }
 
 // removeAll deletes a tree, and unmounts what is mounted in it.

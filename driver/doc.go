@@ -24,6 +24,12 @@
 // of a layer that is mounted holds the volume, and the kernel knows what is mounted (see inUse). So there is no count
 // to lose in a crash, at a reboot, or between two processes.
 //
+// All that goes for one mount namespace: a process sees the mounts of its own, and mounts that propagate to it. In a
+// namespace that does not see a host mount, Get makes another one, without the shared page cache. Init, Put, Remove and
+// Cleanup unmount what they see and leave mount points alone, because removing one detaches what is mounted there in
+// all namespaces; that happens only when the volume itself is removed. A layer's own mount point is renewed by Put, so
+// that no other namespace keeps the layer mounted.
+//
 // The driver never makes its home a private mount: Kata's shims live in mount namespaces of their own and see the host
 // mounts by propagation only.
 //
@@ -40,6 +46,7 @@
 //  3. layers/<id>/volume.erofs is linked to it. A crash leaves a link in a layer that still says it is a directory.
 //  4. layer.json is replaced and now says that the layer is a volume.
 //
-// Init removes all of these leftovers. Remove walks the same way back: the layer goes to tmp/ in one rename, then the
-// link goes, then the volume if that was the last link.
+// Init removes all of these leftovers. Remove works in place and writes nothing, so that it works on a full disk, too:
+// layer.json goes first, which makes the layer a half-made one, then the link and the rest of the layer's directory,
+// then the volume if that was the last link.
 package driver

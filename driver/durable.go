@@ -8,10 +8,18 @@ import (
 	"path/filepath"
 )
 
-// writeJSON replaces path by v as JSON in one step: readers see the old content or the new one, also after a crash.
-// With sync it is on the disk when writeJSON returns. The temporary name is fixed, so that a leftover is overwritten;
-// callers hold the store's lock or own the directory.
-func writeJSON(path string, v any, mode os.FileMode, sync bool) (err error) {
+// durability is what a file has after a power failure soon after it was written.
+type durability int
+
+const (
+	fleeting durability = iota // anything
+	whole                      // the old content or the new one
+	durable                    // the new content
+)
+
+// writeJSON replaces path by v as JSON in one step: readers see the old content or the new one. The temporary name is
+// fixed, so that a leftover is overwritten; callers hold the store's lock or own the directory.
+func writeJSON(path string, v any, mode os.FileMode, how durability) (err error) {
 	b, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
 		return fmt.Errorf("encode %s: %w", path, err)
@@ -22,13 +30,13 @@ func writeJSON(path string, v any, mode os.FileMode, sync bool) (err error) {
 			_ = os.Remove(tmp)
 		}
 	}()
-	if err := writeFile(tmp, append(b, '\n'), mode, sync); err != nil {
+	if err := writeFile(tmp, append(b, '\n'), mode, how >= whole); err != nil {
 		return err
 	}
 	if err := os.Rename(tmp, path); err != nil {
 		return err
 	}
-	if !sync {
+	if how < durable {
 		return nil
 	}
 	return syncPath(filepath.Dir(path))

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 )
 
@@ -72,6 +73,21 @@ func attach(mnt *os.File, dir string) error {
 		return fmt.Errorf("put mount on %s: %w", dir, err)
 	}
 	return nil
+}
+
+// isMountPoint says whether something is mounted on dir.
+func isMountPoint(dir string) bool {
+	var st unix.Statx_t
+	err := unix.Statx(unix.AT_FDCWD, dir, unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT, 0, &st)
+	if errors.Is(err, unix.ENOENT) {
+		return false
+	}
+	if err == nil && st.Attributes_mask&unix.STATX_ATTR_MOUNT_ROOT != 0 {
+		return st.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0
+	}
+	// Before Linux 5.8 (commit 80340fe3605c, "statx: add mount_root").
+	mounted, err := mountinfo.Mounted(dir)
+	return err == nil && mounted
 }
 
 // cloneMount returns a copy of the mount on dir, attached nowhere, or nil if no EROFS is mounted there.

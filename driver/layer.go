@@ -50,6 +50,7 @@ type layer struct {
 	// The rest is for volume layers.
 	Volume   string     `json:"volume,omitempty"`    // name of the directory in volumes/
 	RootHash string     `json:"root_hash,omitempty"` // in full
+	DiffID   string     `json:"diff_id,omitempty"`   // of this layer's tar; others may give the same volume
 	Size     int64      `json:"size,omitempty"`      // sum of the files' sizes, as DiffSize returns it
 	Inodes   int64      `json:"inodes,omitempty"`
 	Root     *rootAttrs `json:"root,omitempty"`
@@ -83,9 +84,9 @@ func (d *Driver) readLayer(id string) (*layer, error) {
 	return l, nil
 }
 
-// writeLayer replaces a layer's record.
+// writeLayer replaces a layer's record, durably.
 func (d *Driver) writeLayer(l *layer) error {
-	return writeJSON(d.recordPath(l.ID), l, 0o600, true)
+	return writeJSON(d.recordPath(l.ID), l, 0o600, durable)
 }
 
 // chain returns the layer and its ancestors, the layer first.

@@ -9,8 +9,8 @@ import (
 	"github.com/crio-erofs/crio-erofs/driver/volume"
 )
 
-// writeManifest says, beside the mount point, which volumes a writable layer stands on. For a read-only mount, which no
-// container has, it removes an old manifest.
+// writeManifest says, beside the mount point, which volumes a writable layer stands on, each once (see withoutCopies).
+// For a read-only mount, which no container has, it removes an old manifest.
 func (d *Driver) writeManifest(chain []*layer, writable bool) error {
 	merged := d.mergedDir(chain[0].ID)
 	path := volume.ManifestPath(merged)
@@ -29,6 +29,7 @@ func (d *Driver) writeManifest(chain []*layer, writable bool) error {
 				return fmt.Errorf("layer %s: %w", l.ID, err)
 			}
 			v := volume.ManifestVolume{Description: *desc, Path: d.volumePath(l.Volume), LayerID: l.ID}
+			v.DiffID = l.DiffID // the volume may have been made from the tar of another layer
 			m.Volumes = append(m.Volumes, v)
 			continue
 		}
@@ -44,6 +45,6 @@ func (d *Driver) writeManifest(chain []*layer, writable bool) error {
 	if len(m.Volumes) == 0 && m.Refusal == "" {
 		m.Refusal = "the container has no image layers: create it from an image"
 	}
-	// Not synced: the mount does not survive a crash either, and the next Get writes the manifest anew.
-	return writeJSON(path, m, 0o600, false)
+	// The mount does not survive a crash either, and the next Get writes the manifest anew.
+	return writeJSON(path, m, 0o600, fleeting)
 }

@@ -33,9 +33,9 @@ func (d *Driver) Get(id string, opts graphdriver.MountOpts) (_ string, err error
 	if d.refs.Increment(merged) > 1 {
 		return merged, nil
 	}
-	if err := d.mountChain(chain, opts); err != nil {
+	if err := d.mountChain(withoutCopies(chain), opts); err != nil {
 		d.refs.Decrement(merged)
-		return "", fmt.Errorf("mount layer %s: %w", id, errors.Join(err, unmount(merged), d.releaseMounts(volumesOf(chain))))
+		return "", fmt.Errorf("mount layer %s: %w", id, errors.Join(err, unmount(merged), d.releaseChain(chain)))
 	}
 	return merged, nil
 }
@@ -49,6 +49,28 @@ func (d *Driver) makeMergedDir(merged string, opts graphdriver.MountOpts) error 
 		return err
 	}
 	return nil
+}
+
+// withoutCopies leaves out the layers whose volume is higher up in the chain, too, as in images that have the same RUN
+// twice: overlayfs refuses to have a directory twice in its stack (ELOOP), and volumes have one host mount each.
+//
+// Nothing of a lower copy is ever seen. Both copies have the same names, as whiteouts or as files. Where the upper copy
+// is seen, it hides a file or a whiteout of the lower one, and adds all names that the lower one has in a directory,
+// whatever the layers between them hid or replaced. Where the upper copy is not seen, because a layer above it hides
+// the path, that layer hides the lower copy as well.
+func withoutCopies(chain []*layer) []*layer {
+	seen := make(map[string]bool, len(chain))
+	kept := make([]*layer, 0, len(chain))
+	for _, l := range chain {
+		if l.Kind == kindVolume {
+			if seen[l.Volume] {
+				continue
+			}
+			seen[l.Volume] = true
+		}
+		kept = append(kept, l)
+	}
+	return kept
 }
 
 // mountChain mounts the first layer of the chain above the others, and says in the manifest what it consists of.
@@ -103,18 +125,6 @@ func (d *Driver) mountVolume(name string) error {
 	return attach(mnt, dir)
 }
 
-// unmountVolume removes a volume's host mount. Overlays that are on it keep what they need of it. Removing the
-// directory takes the mount out of mount namespaces that have a copy of it.
-func (d *Driver) unmountVolume(name string) error {
-	if err := unmount(d.hostMount(name)); err != nil {
-		return err
-	}
-	if err := os.Remove(d.hostMount(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return nil
-}
-
 // Put undoes one Get. The last one unmounts the layer, and the volumes that no other mounted layer needs.
 func (d *Driver) Put(id string) error {
 	if err := checkID(id); err != nil {
@@ -130,7 +140,6 @@ func (d *Driver) Put(id string) error {
 	if d.refs.Decrement(merged) > 0 {
 		return nil
 	}
-	volumes := d.volumesBelow(id)
 	if err := unmount(merged); err != nil {
 		return fmt.Errorf("layer %s: %w", id, err)
 	}
@@ -138,7 +147,9 @@ func (d *Driver) Put(id string) error {
 		// On a full disk, for one. The layer is unmounted, which is what matters.
 		logrus.Warnf("Mounts of layer %s in other mount namespaces may stay: %v", id, err)
 	}
-	return d.releaseMounts(volumes)
+	// If the chain cannot be read, Init or Cleanup will see to its mounts.
+	chain, _ := d.chain(id)
+	return d.releaseChain(chain)
 }
 
 // renewDir replaces an empty directory by a new one, so that mounts on the old one go away in all mount namespaces.
@@ -173,47 +184,51 @@ func volumesOf(chain []*layer) []string {
 	return names
 }
 
-// volumesBelow is volumesOf a layer's chain, as far as that can be read.
-func (d *Driver) volumesBelow(id string) []string {
-	chain, err := d.chain(id)
-	if err != nil {
-		return nil
-	}
-	return volumesOf(chain)
-}
+// releaseChain removes the host mounts of a chain's volumes, except those that another mounted layer needs.
+func (d *Driver) releaseChain(chain []*layer) error { return d.releaseMounts(volumesOf(chain), chain) }
 
-// releaseMounts removes those host mounts among these that no mounted layer needs.
-func (d *Driver) releaseMounts(names []string) error {
+// releaseMounts removes those host mounts among these that no mounted layer needs; known are layers that need not be
+// read again. Overlays that are on a host mount keep what they need of it.
+//
+// Only what this mount namespace sees is looked at, and taken away. So the mount point's directory must stay: removing
+// it would take the mount out of all other namespaces, in which containers of ours may need it.
+func (d *Driver) releaseMounts(names []string, known []*layer) error {
 	if len(names) == 0 {
 		return nil
 	}
-	used, err := d.inUse()
+	used, err := d.inUse(known)
 	if err != nil {
 		return err
 	}
 	var errs []error
 	for _, name := range names {
 		if !used[name] {
-			errs = append(errs, d.unmountVolume(name))
+			errs = append(errs, unmount(d.hostMount(name)))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// inUse returns the volumes of all layers that are mounted.
-func (d *Driver) inUse() (map[string]bool, error) {
+// inUse returns the volumes of all layers that are mounted in this mount namespace.
+func (d *Driver) inUse(known []*layer) (map[string]bool, error) {
 	mounted, err := d.mounted(d.layersDir())
 	if err != nil {
 		return nil, err
+	}
+	records := make(map[string]*layer, len(known))
+	for _, l := range known {
+		records[l.ID] = l
 	}
 	used, seen := map[string]bool{}, map[string]bool{}
 	for _, path := range mounted {
 		// Chains share most of their layers, so each layer is read once.
 		for id := d.mountedLayer(path); id != "" && !seen[id]; {
 			seen[id] = true
-			l, err := d.readLayer(id)
-			if err != nil {
-				break // removed: its mounts go with it
+			l := records[id]
+			if l == nil {
+				if l, err = d.readLayer(id); err != nil {
+					break // removed: its mounts go with it
+				}
 			}
 			if l.Kind == kindVolume {
 				used[l.Volume] = true
@@ -246,12 +261,6 @@ func (d *Driver) mounted(dir string) ([]string, error) {
 		paths = append(paths, info.Mountpoint)
 	}
 	return paths, nil
-}
-
-// isMountPoint says whether something is mounted on dir.
-func isMountPoint(dir string) bool {
-	mounted, err := mountinfo.Mounted(dir)
-	return err == nil && mounted
 }
 
 // mountChecker tells containers/storage's reference counter what other processes have mounted.

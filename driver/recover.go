@@ -47,29 +47,39 @@ func (d *Driver) recoverLayers() error {
 	return nil
 }
 
-// recoverVolumes removes volumes that no layer links to.
+// recoverVolumes removes volumes that no layer links to, and mount points of volumes that are gone.
 func (d *Driver) recoverVolumes() error {
-	entries, err := os.ReadDir(d.volumesDir())
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		if err := d.dropVolume(e.Name()); err != nil {
+	for _, dir := range []string{d.volumesDir(), d.mountsDir()} {
+		names, err := namesIn(dir)
+		if err != nil {
 			return err
+		}
+		for _, name := range names {
+			if err := d.dropVolume(name); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
-// releaseAllMounts removes all host mounts that no mounted layer needs, and their directories.
+// releaseAllMounts removes all host mounts that no mounted layer needs.
 func (d *Driver) releaseAllMounts() error {
-	entries, err := os.ReadDir(d.mountsDir())
+	names, err := namesIn(d.mountsDir())
 	if err != nil {
 		return err
+	}
+	return d.releaseMounts(names, nil)
+}
+
+func namesIn(dir string) ([]string, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
 	}
 	names := make([]string, 0, len(entries))
 	for _, e := range entries {
 		names = append(names, e.Name())
 	}
-	return d.releaseMounts(names)
+	return names, nil
 }

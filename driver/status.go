@@ -59,7 +59,7 @@ func (d *Driver) volumeMetadata(m map[string]string, l *layer) error {
 		"VerityFile":    d.volumeDir(l.Volume) + "/" + volume.VerityFileName,
 		"Layout":        string(desc.Layout),
 		"FormatVersion": strconv.Itoa(desc.FormatVersion),
-		"DiffID":        desc.DiffID,
+		"DiffID":        l.DiffID,
 		"RootHash":      v.RootHash,
 		"DataBlockSize": strconv.FormatUint(uint64(v.DataBlockSize), 10),
 		"DataBlocks":    strconv.FormatUint(v.DataBlocks, 10),

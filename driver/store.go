@@ -74,7 +74,7 @@ func (s store) checkVersion() error {
 	err := readJSON(s.versionPath(), &file)
 	if errors.Is(err, fs.ErrNotExist) {
 		file.Version = storeVersion
-		return writeJSON(s.versionPath(), file, 0o644, true)
+		return writeJSON(s.versionPath(), file, 0o644, durable)
 	}
 	if err != nil {
 		return fmt.Errorf("store version: %w; restore the file's content, which is {\"version\":%d}, or wipe the store "+

@@ -38,17 +38,31 @@ func (s store) readDescription(name string) (*volume.Description, error) {
 }
 
 // publish makes the volume in dir the store's volume of this name, unless the store has it already, and the content of
-// the layer. The caller holds the store's lock and has synced dir. On error the store is as it was.
-func (d *Driver) publish(dir string, desc *volume.Description, l *layer) error {
-	if err := d.addVolume(dir, l.Volume, desc); err != nil {
-		return err
+// the layer, whose record was old. The caller holds the store's lock and has synced dir. On error the store is as it
+// was, or the layer has the volume and is to be removed.
+func (d *Driver) publish(dir string, desc *volume.Description, l, old *layer) error {
+	err := d.addVolume(dir, l.Volume, desc)
+	if err == nil {
+		err = d.linkVolume(l)
 	}
-	err := d.linkVolume(l)
 	if err == nil {
 		return nil
 	}
+	if undo := d.restoreRecord(old); undo != nil {
+		// The record on the disk may name the volume, which must stay then.
+		return errors.Join(err, fmt.Errorf("put back the layer's record: %w", undo))
+	}
 	// Without the link nobody uses the volume, if it was new.
 	return errors.Join(err, removeAll(d.linkPath(l.ID)), d.dropVolume(l.Volume))
+}
+
+// restoreRecord writes a layer's record back, if it was replaced: what failed may have been the sync after that.
+func (d *Driver) restoreRecord(old *layer) error {
+	have, err := d.readLayer(old.ID)
+	if err == nil && *have == *old {
+		return nil // writing would need space, and that may be what was lacking
+	}
+	return d.writeLayer(old)
 }
 
 // linkVolume makes a volume the content of a layer.
@@ -111,7 +125,11 @@ func (d *Driver) dropVolume(name string) error {
 	if err != nil || used {
 		return err
 	}
-	if err := d.unmountVolume(name); err != nil {
+	// Nobody needs the host mount, in no mount namespace, and removing the mount point takes it out of all of them.
+	if err := unmount(d.hostMount(name)); err != nil {
+		return err
+	}
+	if err := os.Remove(d.hostMount(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	if err := removeAll(d.volumePath(name)); err != nil {

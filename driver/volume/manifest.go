@@ -48,7 +48,7 @@ type Description struct {
 	Layout        Layout  `json:"layout"`
 	FormatVersion int     `json:"format_version"` // see erofs.FormatVersion: equal tar and version give equal bytes
 	Size          int64   `json:"size"`           // of the whole file: data, superblock, tree
-	DiffID        string  `json:"diff_id"`        // "sha256:<hex>" of the layer's uncompressed tar
+	DiffID        string  `json:"diff_id"`        // "sha256:<hex>" of the uncompressed tar that it was made from
 	Verity        *Verity `json:"verity,omitempty"`
 }
 
@@ -66,7 +66,8 @@ type Manifest struct {
 	ID         string `json:"id"`          // of the container's read-write layer
 	MountPoint string `json:"mount_point"` // absolute; root.path of the container's OCI configuration
 
-	// Volumes has the lowest layer first.
+	// Volumes has the lowest layer first, and each volume once, as the topmost layer that has it: a copy further down
+	// shows nothing that the topmost one does not.
 	Volumes []ManifestVolume `json:"volumes"`
 
 	// Refusal says why this rootfs cannot be given to a VM as volumes, for example because a parent layer is a

@@ -1,11 +1,15 @@
 package shim
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // TestProxyFollowsTheRealShim: Kata moves its shim to the pod's control group when the sandbox is created, and the
@@ -44,14 +48,23 @@ func makeCgroup(t *testing.T) (hierarchy, dir string) {
 			if err := os.Mkdir(dir, 0o755); err != nil {
 				continue
 			}
-			t.Cleanup(func() { // after the rig's, which waits for the processes in it
-				if err := os.Remove(dir); err != nil {
-					t.Error(err)
-				}
-			})
+			t.Cleanup(func() { removeCgroup(t, dir) }) // after the rig's, which waits for the processes in it
 			return hierarchy, dir
 		}
 	}
 	t.Skip("no control group hierarchy that can be written")
 	return "", ""
+}
+
+// removeCgroup removes a control group whose processes are ending: that takes a little longer than one can see them.
+func removeCgroup(t *testing.T, dir string) {
+	t.Helper()
+	err := os.Remove(dir)
+	for deadline := time.Now().Add(5 * time.Second); errors.Is(err, unix.EBUSY) && time.Now().Before(deadline); {
+		time.Sleep(10 * time.Millisecond)
+		err = os.Remove(dir)
+	}
+	if err != nil {
+		t.Error(err)
+	}
 }

@@ -21,20 +21,25 @@ func TestDecisionThatHangsOrCrashes(t *testing.T) {
 	wire, _, _ := testCreate(t)
 	block := make(chan struct{})
 	defer close(block)
+	const hangs = "hangs"
 	for _, c := range []struct {
 		name   string
 		decide func() []kata.Mount
 		code   codes.Code
 		want   string
 	}{
-		{"hangs", func() []kata.Mount { <-block; return nil }, codes.DeadlineExceeded, "file system hanging?"},
+		{hangs, func() []kata.Mount { <-block; return nil }, codes.DeadlineExceeded, "file system hanging?"},
 		{"panics", func() []kata.Mount { panic("boom") }, codes.FailedPrecondition, "[internal error] boom"},
 		{"grows too long", func() []kata.Mount {
 			return []kata.Mount{{Source: strings.Repeat("x", framePayloadMax)}}
 		}, codes.ResourceExhausted, "ttrpc takes at most"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			client, upstream := proxied(t, func(createRequest) ([]kata.Mount, error) { return c.decide(), nil })
+			timeout := time.Minute // however busy the machine is
+			if c.name == hangs {
+				timeout = 50 * time.Millisecond
+			}
+			client, upstream := proxiedFor(t, timeout, func(createRequest) ([]kata.Mount, error) { return c.decide(), nil })
 			write(t, client, newFrame(1, frameRequest, 0, wire))
 			f, err := newFrameReader(client).next()
 			if err != nil {
@@ -93,11 +98,18 @@ func TestAnswersBeforeTheEndArrive(t *testing.T) {
 // proxied returns both ends of a connection through a proxy in this process.
 func proxied(t *testing.T, decide func(createRequest) ([]kata.Mount, error)) (client, upstream net.Conn) {
 	t.Helper()
+	return proxiedFor(t, time.Minute, decide)
+}
+
+// proxiedFor is proxied with a limit to how long a decision may take.
+func proxiedFor(t *testing.T, timeout time.Duration, decide func(createRequest) ([]kata.Mount, error)) (client,
+	upstream net.Conn) {
+	t.Helper()
 	log := logrus.New()
 	log.SetOutput(io.Discard)
 	dir := t.TempDir()
 	realShim, front := listen(t, filepath.Join(dir, "r")), listen(t, filepath.Join(dir, "f"))
-	p := &proxy{realPath: realShim.Addr().String(), decide: decide, decideTimeout: 50 * time.Millisecond,
+	p := &proxy{realPath: realShim.Addr().String(), decide: decide, decideTimeout: timeout,
 		created: func() {}, log: logrus.NewEntry(log)}
 	client, err := dial(front.Addr().String())
 	if err != nil {

@@ -236,22 +236,6 @@ func TestGuestPullGoesThrough(t *testing.T) {
 	}
 }
 
-func TestVersionGuard(t *testing.T) {
-	for line, want := range map[string]string{
-		"Kata Containers containerd shim (Rust): id: io.containerd.kata.v2, version: 4.0.0, commit: x":     "",
-		"Kata Containers containerd shim (Rust): id: io.containerd.kata.v2, version: 4.1.0, commit: x":     "",
-		"Kata Containers containerd shim (Rust): id: io.containerd.kata.v2, version: 3.32.0, commit: x":    "3.32",
-		`Kata Containers containerd shim (Golang): id: "io.containerd.kata.v2", version: 4.1.0, commit: x`: "Go runtime",
-		"some shim 1.0": "",
-		"":              "",
-	} {
-		err := fits("/real", line)
-		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
-			t.Errorf("%q: error is %v, want %q", line, err, want)
-		}
-	}
-}
-
 func BenchmarkDecide(b *testing.B) {
 	f := newFixture(b, b.TempDir(), "ctr", "container", "pod", 20)
 	for b.Loop() {
