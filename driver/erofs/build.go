@@ -69,7 +69,7 @@ func writeMetadata(w io.Writer, root *node, blocks uint64, bits uint8) (*Image, 
 // head returns the first 4096 bytes.
 func head(plan *layout, blocks uint64, uuid [16]byte) (b [BlockSize]byte) {
 	sb := superblock{
-		featureCompat: compatChecksum | compatMtime,
+		featureCompat: compatMtime,
 		rootNid:       uint16(plan.nodes[0].nid),
 		inodes:        uint64(len(plan.nodes)),
 		epoch:         uint64(plan.epoch.sec),
@@ -80,21 +80,20 @@ func head(plan *layout, blocks uint64, uuid [16]byte) (b [BlockSize]byte) {
 		uuid:          uuid,
 	}
 	copy(sb.label[:], labelPrefix+strconv.Itoa(FormatVersion))
-	sb.appendTo(b[:superStart])
-	sb.checksum = checksum(b[:], plan.bits)
+	// With blocks of 512 bytes there is no checksum: fsck.erofs 1.8 crashes on one.
+	if plan.bits == blockBits {
+		sb.featureCompat |= compatChecksum
+		sb.appendTo(b[:superStart])
+		sb.checksum = checksum(b[:])
+	}
 	sb.appendTo(b[:superStart])
 	return b
 }
 
-// checksum returns the checksum of a head whose checksum field is zero: crc32c from the superblock to the end of its
-// block, or for a block size of that of the superblock's place or less one block on, without the final inversion
-// (erofs_superblock_csum_verify in fs/erofs/super.c).
-func checksum(head []byte, bits uint8) uint32 {
-	length := 1 << bits
-	if length > superStart {
-		length -= superStart
-	}
-	return ^crc32.Checksum(head[superStart:][:length], crc32.MakeTable(crc32.Castagnoli))
+// checksum returns the checksum of a block 0 whose checksum field is zero: crc32c from the superblock to the end of the
+// block, without the final inversion (erofs_superblock_csum_verify in fs/erofs/super.c).
+func checksum(block []byte) uint32 {
+	return ^crc32.Checksum(block[superStart:], crc32.MakeTable(crc32.Castagnoli))
 }
 
 // metadataWriter writes directory blocks and inodes. Its error is sticky.

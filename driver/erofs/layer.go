@@ -97,7 +97,8 @@ func quote(name string) string {
 
 // entry adds one entry of the tar to the tree, and the data of a regular file to the image.
 func (l *layerReader) entry(hdr *tar.Header, data io.Reader) error {
-	if hdr.Typeflag == tar.TypeXGlobalHeader {
+	const volumeLabel = 'V' // GNU tar's --label
+	if hdr.Typeflag == tar.TypeXGlobalHeader || hdr.Typeflag == volumeLabel {
 		return nil
 	}
 	parts, err := splitPath(hdr.Name)

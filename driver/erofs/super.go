@@ -74,10 +74,10 @@ func ReadHeader(r io.ReaderAt) (*Header, error) {
 		Label:         strings.TrimRight(string(sb[64:80]), "\x00"),
 		ChecksumOK:    true,
 	}
-	if le.Uint32(sb[8:])&compatChecksum != 0 && bits <= blockBits && n == BlockSize {
+	if le.Uint32(sb[8:])&compatChecksum != 0 && bits == blockBits && n == BlockSize {
 		want := le.Uint32(sb[4:])
 		le.PutUint32(sb[4:], 0)
-		h.ChecksumOK = checksum(b, bits) == want
+		h.ChecksumOK = checksum(b) == want
 	}
 	return h, nil
 }

@@ -147,19 +147,42 @@ func cannotClone(err error) bool {
 	return errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EXDEV) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOTTY)
 }
 
-// copyRange copies an extent, leaving holes where it has only zeros.
+// copyRange copies an extent. Holes stay holes: they are not even read.
 func copyRange(out, in *os.File, e erofs.Extent) error {
 	buf := make([]byte, chunkSize)
-	from, to := int64(e.From)*blockSize, int64(e.To)*blockSize
-	for left := int64(e.Blocks) * blockSize; left > 0; {
-		n := min(left, chunkSize)
-		if _, err := io.ReadFull(io.NewSectionReader(in, from, n), buf[:n]); err != nil {
+	shift := (int64(e.To) - int64(e.From)) * blockSize
+	pos, end := int64(e.From)*blockSize, int64(e.From+e.Blocks)*blockSize
+	for pos < end {
+		start, stop, err := nextData(in, pos, end)
+		if err != nil {
 			return err
 		}
-		if err := writeSparse(out, buf[:n], to); err != nil {
-			return err
+		for pos = start; pos < stop; {
+			n := min(stop-pos, chunkSize)
+			if _, err := io.ReadFull(io.NewSectionReader(in, pos, n), buf[:n]); err != nil {
+				return err
+			}
+			if err := writeSparse(out, buf[:n], pos+shift); err != nil {
+				return err
+			}
+			pos += n
 		}
-		from, to, left = from+n, to+n, left-n
 	}
 	return nil
+}
+
+// nextData returns where the next data of a file are between from and end: both are end if there are none.
+func nextData(f *os.File, from, end int64) (start, stop int64, err error) {
+	start, err = unix.Seek(int(f.Fd()), from, unix.SEEK_DATA)
+	if errors.Is(err, unix.ENXIO) || err == nil && start >= end {
+		return end, end, nil
+	}
+	if err != nil {
+		return from, end, nil // a file system that cannot tell: all is data
+	}
+	stop, err = unix.Seek(int(f.Fd()), start, unix.SEEK_HOLE)
+	if err != nil {
+		return 0, 0, fmt.Errorf("%s: seek: %w", f.Name(), err)
+	}
+	return start, min(stop, end), nil
 }

@@ -17,8 +17,9 @@ import (
 const (
 	blockSize = erofs.BlockSize
 
-	// chunkSize is how much is hashed and written at a time by one goroutine.
-	chunkSize = 1 << 20
+	// chunkSize is how much is hashed and written at a time by one goroutine. What has been read is still in the processor's
+	// second cache then; with 1 MiB, building takes a tenth more processor time.
+	chunkSize = 256 << 10
 
 	// holeSize is how much of zeros, in one piece, is left out of the file.
 	holeSize = 64 << 10

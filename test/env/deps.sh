@@ -6,14 +6,14 @@ set -eu
 
 case "${1:-}" in
 build)
-	# CRI-O's seccomp support and pinns are C.
-	packages="gcc libc6-dev libseccomp-dev make pkg-config git ca-certificates" ;;
+	# CRI-O's seccomp support and pinns are C; so is a driver that containers/storage's own tests bring along (btrfs).
+	packages="gcc libc6-dev libseccomp-dev libbtrfs-dev make pkg-config git ca-certificates" ;;
 run)
 	packages="
 		runc conmon containernetworking-plugins iptables
 		docker-registry debootstrap
 		erofs-utils cryptsetup-bin e2fsprogs xfsprogs attr acl libcap2-bin libarchive-tools
-		qemu-system-x86 busybox-static fdisk gdisk cpio xz-utils zstd kmod jq" ;;
+		qemu-system-x86 python3 busybox-static fdisk gdisk cpio xz-utils zstd kmod jq" ;;
 *)
 	echo "usage: $0 build|run" >&2
 	exit 2 ;;

@@ -27,7 +27,7 @@ type Entry struct {
 	Links  uint64
 	Rdev   uint64
 	Target string            // of a symbolic link
-	SHA256 string            // of a regular file's content, see hashFile
+	SHA256 string            // of a regular file's content, see hashContent
 	Xattrs map[string]string // all that root sees
 	Group  string            // first name of the same inode: hard links are equal only if they are the same links
 }
@@ -81,26 +81,43 @@ func readEntry(path, rel string, inodes map[inode]string) (Entry, error) {
 	return e, err
 }
 
-// hashWhole is the size up to which hashFile reads all of a file.
-const hashWhole = 1 << 30
-
-// hashFile hashes a file. Of a giant, which is sparse, it takes the start, the end and the surroundings of the 4 GiB line.
 func hashFile(path string, size int64) (string, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return "", err
 	}
 	defer f.Close()
+	return hashContent(f, size)
+}
+
+const (
+	// giant is the size from which only parts of a file are hashed: it would take seconds, and such files are mostly holes.
+	giant = 1 << 30
+
+	sample, sampleEvery = 1 << 20, 256 << 20
+)
+
+// hashContent returns the sha256 of a file's content, or of a giant's end and of a MiB at every 256 MiB, which has the
+// surroundings of the 4 GiB line.
+func hashContent(r io.ReaderAt, size int64) (string, error) {
 	h := sha256.New()
-	if size <= hashWhole {
-		_, err := io.Copy(h, f)
-		return hex.EncodeToString(h.Sum(nil)), err
+	add := func(from, to int64) error {
+		_, err := io.Copy(h, io.NewSectionReader(r, from, min(to, size)-from))
+		return err
 	}
-	const part = 16 << 20
-	for _, at := range []int64{0, 1<<32 - part/2, size - part} {
-		if _, err := io.Copy(h, io.NewSectionReader(f, at, part)); err != nil {
+	if size < giant {
+		if err := add(0, size); err != nil {
 			return "", err
 		}
+		return hex.EncodeToString(h.Sum(nil)), nil
+	}
+	for at := int64(0); at < size; at += sampleEvery {
+		if err := add(max(at-sample/2, 0), at+sample/2); err != nil {
+			return "", err
+		}
+	}
+	if err := add(size-sample, size); err != nil {
+		return "", err
 	}
 	return hex.EncodeToString(h.Sum(nil)), nil
 }

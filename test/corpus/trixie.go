@@ -1,0 +1,94 @@
+package corpus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// trixieName is the folder of the programs in the cache; the number changes with the packages in it.
+const trixieName = "trixie-1"
+
+// Trixie returns the command line of a program of Debian 13's erofs-utils (1.8: mkfs.erofs, fsck.erofs, dump.erofs) on
+// which to append arguments. The programs are not installed: they lie in the cache with the libraries of their release
+// and are started by that release's dynamic linker. The first call for a cache fetches them with apt.
+func Trixie(ctx context.Context, cache, program string) ([]string, error) {
+	root, err := cached(cache, trixieName, func(work string) error { return fetchTrixie(ctx, work) })
+	if err != nil {
+		return nil, fmt.Errorf("erofs-utils of Debian 13: %w", err)
+	}
+	linker, err := filepath.Glob(filepath.Join(root, "usr/lib*/ld-linux-*.so.*"))
+	libraries, err2 := filepath.Glob(filepath.Join(root, "usr/lib/*-linux-gnu*"))
+	if err := errors.Join(err, err2); err != nil {
+		return nil, err
+	}
+	path := filepath.Join(root, "usr/bin", program)
+	if _, err := os.Stat(path); err != nil || len(linker) == 0 || len(libraries) == 0 {
+		return nil, fmt.Errorf("cache %s is incomplete: remove it: no %s, dynamic linker or libraries", root, path)
+	}
+	return []string{linker[0], "--library-path", strings.Join(libraries, ":"), path}, nil
+}
+
+// fetchTrixie downloads erofs-utils and everything that it depends on, with an apt whose state is in work and knows of
+// no installed package, and unpacks them there.
+func fetchTrixie(ctx context.Context, work string) error {
+	mirror, err := debianMirror(ctx)
+	if err != nil {
+		return err
+	}
+	apt := filepath.Join(work, "apt")
+	for _, dir := range []string{"lists/partial", "archives/partial"} {
+		if err := os.MkdirAll(filepath.Join(apt, dir), 0o755); err != nil {
+			return err
+		}
+	}
+	source := "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] " + mirror + " trixie main\n"
+	for name, content := range map[string]string{"sources.list": source, "status": ""} {
+		if err := os.WriteFile(filepath.Join(apt, name), []byte(content), 0o644); err != nil {
+			return err
+		}
+	}
+	options := []string{"-qq"}
+	for key, value := range map[string]string{
+		"Dir::Etc::sourcelist": "sources.list", "Dir::State::lists": "lists", "Dir::State::status": "status",
+		"Dir::Cache": "", "Dir::Cache::archives": "archives",
+	} {
+		options = append(options, "-o", key+"="+filepath.Join(apt, value))
+	}
+	// Its own sandbox user may not be able to reach the cache.
+	options = append(options, "-o", "Dir::Etc::sourceparts=-", "-o", "APT::Sandbox::User=root")
+	if _, err := output(ctx, work, "apt-get", append(options, "update")...); err != nil {
+		return err
+	}
+	if _, err := output(ctx, work, "apt-get", append(options, "install", "--yes", "--no-install-recommends",
+		"--download-only", "erofs-utils")...); err != nil {
+		return err
+	}
+	archives, err := filepath.Glob(filepath.Join(apt, "archives/*.deb"))
+	if err != nil {
+		return err
+	}
+	for _, archive := range archives {
+		if _, err := output(ctx, work, "dpkg-deb", "--extract", archive, work); err != nil {
+			return err
+		}
+	}
+	return os.RemoveAll(apt)
+}
+
+// debianMirror returns the mirror that this machine itself is installed from.
+func debianMirror(ctx context.Context) (string, error) {
+	out, err := output(ctx, "", "sh", "-c", `. /etc/os-release
+		apt-get indextargets --format '$(SITE)' "Codename: $VERSION_CODENAME" "Created-By: Packages"`)
+	if err != nil {
+		return "", err
+	}
+	mirrors := strings.Fields(out)
+	if len(mirrors) == 0 {
+		return "", errors.New("apt has no source for this release of Debian: see /etc/apt/sources.list")
+	}
+	return mirrors[0], nil
+}
