@@ -218,6 +218,27 @@ func TestMergeShares(t *testing.T) {
 	}
 }
 
+// TestMergeKeepsHoles merges a sparse file where blocks cannot be shared: neither time nor disk must go into its holes.
+func TestMergeKeepsHoles(t *testing.T) {
+	tree.RequireTool(t, "tar")
+	src, dir := t.TempDir(), t.TempDir()
+	run(t, "bash", "-c", `cd "$1" && truncate -s 2G f && printf x | dd of=f bs=1M seek=1000 conv=notrunc status=none && printf end >> f`, "-", src)
+	run(t, "tar", "--sparse", "-C", src, "-cf", filepath.Join(dir, "tar"), "f")
+	layers := layersOf(t, dir, []byte(read(t, dir, "tar")), makeTar(t, file("g", "1")))
+	image, stats := merge(t, dir, layers)
+	if stats.CopiedBytes == 0 {
+		t.Skip("this file system shares blocks")
+	}
+	var st syscall.Stat_t
+	if err := syscall.Stat(image, &st); err != nil {
+		t.Fatal(err)
+	}
+	if used := st.Blocks * 512; used > 40<<20 { // the tree takes 16 MiB
+		t.Errorf("the merged volume takes %d bytes of disk", used)
+	}
+	compareRange(t, filepath.Join(src, "f"), filepath.Join(tree.MountVolume(t, image), "f"), 999<<20, 2<<20)
+}
+
 func freeBytes(t *testing.T, dir string) int64 {
 	t.Helper()
 	var st unix.Statfs_t

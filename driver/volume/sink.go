@@ -17,8 +17,8 @@ import (
 const (
 	blockSize = erofs.BlockSize
 
-	// chunkSize is how much is hashed and written at a time by one goroutine. What has been read is still in the processor's
-	// second cache then; with 1 MiB, building takes a tenth more processor time.
+	// chunkSize is how much is hashed and written at a time by one goroutine. What has been read is still in the
+	// processor's caches then; with 1 MiB, building takes a tenth more processor time.
 	chunkSize = 256 << 10
 
 	// holeSize is how much of zeros, in one piece, is left out of the file.
