@@ -222,7 +222,7 @@ func TestMergeShares(t *testing.T) {
 func TestMergeKeepsHoles(t *testing.T) {
 	tree.RequireTool(t, "tar")
 	src, dir := t.TempDir(), t.TempDir()
-	run(t, "bash", "-c", `cd "$1" && truncate -s 2G f && printf x | dd of=f bs=1M seek=1000 conv=notrunc status=none && printf end >> f`, "-", src)
+	run(t, "bash", "-c", `cd "$1" && truncate -s 600M f && printf x | dd of=f bs=1M seek=300 conv=notrunc status=none && printf end >> f`, "-", src)
 	run(t, "tar", "--sparse", "-C", src, "-cf", filepath.Join(dir, "tar"), "f")
 	layers := layersOf(t, dir, []byte(read(t, dir, "tar")), makeTar(t, file("g", "1")))
 	image, stats := merge(t, dir, layers)
@@ -233,10 +233,10 @@ func TestMergeKeepsHoles(t *testing.T) {
 	if err := syscall.Stat(image, &st); err != nil {
 		t.Fatal(err)
 	}
-	if used := st.Blocks * 512; used > 40<<20 { // the tree takes 16 MiB
+	if used := st.Blocks * 512; used > 20<<20 { // the tree takes 5 MiB
 		t.Errorf("the merged volume takes %d bytes of disk", used)
 	}
-	compareRange(t, filepath.Join(src, "f"), filepath.Join(tree.MountVolume(t, image), "f"), 999<<20, 2<<20)
+	compareRange(t, filepath.Join(src, "f"), filepath.Join(tree.MountVolume(t, image), "f"), 299<<20, 2<<20)
 }
 
 func freeBytes(t *testing.T, dir string) int64 {
