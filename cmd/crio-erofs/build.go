@@ -20,6 +20,7 @@ type buildOptions struct {
 	layout   string
 	diffID   string
 	noVerity bool
+	noDiffID bool
 	format   outputFormat
 }
 
@@ -40,6 +41,8 @@ OUT appears when it is complete, or not at all. Equal tars give equal volumes, o
 	cmd.Flags().StringVar(&o.layout, "layout", string(volume.LayoutAligned), "layout of the volume: aligned (Linux 5.4), or tarfs (Linux 6.4): the tar as it is")
 	cmd.Flags().BoolVar(&o.noVerity, "no-verity", false, "write neither hash tree nor verity superblock")
 	cmd.Flags().StringVar(&o.diffID, "diff-id", "", "the digest (sha256:…) that the uncompressed tar must have")
+	cmd.Flags().BoolVar(&o.noDiffID, "no-diff-id", false, "do not compute the tar's digest, which takes as long as the tree")
+	cmd.MarkFlagsMutuallyExclusive("diff-id", "no-diff-id")
 	addFormatFlag(cmd.Flags(), &o.format)
 	return cmd
 }
@@ -54,11 +57,13 @@ func (o *buildOptions) run(ctx context.Context, stdout io.Writer, in, out string
 		return err
 	}
 	defer closeLayer()
+	opts := volume.BuildOptions{Layout: layout, NoVerity: o.noVerity, NoDiffID: o.noDiffID}
 	end := &tailReader{r: contextReader{ctx, layer}}
 	p := newProgress("reading", 0)
+	opts.Progress = p.set
 	var d *volume.Description
 	err = volume.WriteFile(out, func(f *os.File) (err error) {
-		if d, err = volume.Build(f, end, volume.BuildOptions{Layout: layout, NoVerity: o.noVerity, Progress: p.set}); err != nil {
+		if d, err = volume.Build(f, end, opts); err != nil {
 			return err
 		}
 		return o.check(d, end)
@@ -94,7 +99,7 @@ func openLayer(path string) (r io.Reader, closeLayer func(), err error) {
 			return nil, nil, err
 		}
 	}
-	buffered := bufio.NewReaderSize(f, 1<<20)
+	buffered := bufio.NewReaderSize(f, 256<<10)
 	r, err = decompress(buffered)
 	if err != nil {
 		f.Close()

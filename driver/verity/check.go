@@ -148,23 +148,6 @@ func firstOf(errs []error) error {
 	return nil
 }
 
-// sumOf returns a block's digest. Sparse files make many blocks of zeros, and comparing is faster than hashing.
-func sumOf(block []byte) [DigestSize]byte {
-	if !bytes.Equal(block, zeros[:len(block)]) {
-		return sha256.Sum256(block)
-	}
-	if len(block) == HashBlockSize {
-		return zeroBlockSum
-	}
-	return zeroSectorSum
-}
-
-var (
-	zeros         [HashBlockSize]byte
-	zeroBlockSum  = sha256.Sum256(zeros[:])
-	zeroSectorSum = sha256.Sum256(zeros[:512])
-)
-
 func (c *checker) chunk(part string, offset int64, first uint64, n int, size int64, want digests) error {
 	wanted, err := want(first, n)
 	if err != nil {
@@ -174,12 +157,21 @@ func (c *checker) chunk(part string, offset int64, first uint64, n int, size int
 	if err := readFull(c.r, b, offset+int64(first)*size); err != nil {
 		return fmt.Errorf("%s %d: %w", part, first, err)
 	}
-	for i := range n {
-		got := sumOf(b[int64(i)*size:][:size])
-		if wantSum := [DigestSize]byte(wanted[i*DigestSize:]); got != wantSum {
-			block := first + uint64(i)
-			return &CorruptError{Part: part, Block: block, Offset: offset + int64(block)*size, Got: got, Want: wantSum}
+	return compare(part, offset, first, b, int(size), wanted)
+}
+
+// compare returns the error of the first of data's blocks that does not have its digest. The area's block 0 is at offset of
+// the volume; first is the number of data's first block.
+func compare(part string, offset int64, first uint64, data []byte, size int, wanted []byte) error {
+	got := make([]byte, len(data)/size*DigestSize)
+	Digests(got, data, size)
+	if bytes.Equal(got, wanted) {
+		return nil
+	}
+	for i := 0; ; i += DigestSize {
+		if g, w := [DigestSize]byte(got[i:]), [DigestSize]byte(wanted[i:]); g != w {
+			block := first + uint64(i/DigestSize)
+			return &CorruptError{Part: part, Block: block, Offset: offset + int64(block)*int64(size), Got: g, Want: w}
 		}
 	}
-	return nil
 }

@@ -2,7 +2,6 @@ package verity
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -74,12 +73,9 @@ func (r *Reader) window(i int64) ([]byte, error) {
 	if err := readFull(r.r, w, first*r.blockSize); err != nil {
 		return nil, fmt.Errorf("data block %d: %w", first, err)
 	}
-	for j := int64(0); j*r.blockSize < int64(len(w)); j++ {
-		got := sha256.Sum256(w[j*r.blockSize:][:r.blockSize])
-		if want := [DigestSize]byte(r.digests[(first+j)*DigestSize:]); got != want {
-			return nil, &CorruptError{Part: "data block", Block: uint64(first + j), Offset: (first + j) * r.blockSize,
-				Got: got, Want: want}
-		}
+	wanted := r.digests[first*DigestSize:][:int64(len(w))/r.blockSize*DigestSize]
+	if err := compare("data block", 0, uint64(first), w, int(r.blockSize), wanted); err != nil {
+		return nil, err
 	}
 	r.windows[i] = w
 	return w, nil

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -88,17 +89,7 @@ func TestVeritysetup(t *testing.T) {
 		if !strings.Contains(string(out), fmt.Sprintf("%x", root)) {
 			t.Errorf("root hash %x; veritysetup says:\n%s", root, out)
 		}
-		ours, err := os.ReadFile(f.Name())
-		if err != nil {
-			t.Fatal(err)
-		}
-		theirs, err := os.ReadFile(other)
-		if err != nil && blocks > 1 { // a single block has no tree
-			t.Fatal(err)
-		}
-		if got := ours[min(p.TreeOffset(), uint64(len(ours))):]; !bytes.Equal(got, theirs) {
-			t.Errorf("tree of %d bytes differs from veritysetup's of %d", len(got), len(theirs))
-		}
+		compareTree(t, f, p, other)
 	})
 }
 
@@ -115,17 +106,42 @@ func TestVeritysetupOpens(t *testing.T) {
 	})
 }
 
-// TestGoDMVerity holds the root hash against go-dmverity's.
+// TestGoDMVerity holds root hash and tree against go-dmverity's.
 func TestGoDMVerity(t *testing.T) {
 	forEachSize(t, func(t *testing.T, blocks, blockSize int) {
 		f, p, root := protect(t, blocks, blockSize)
+		other := filepath.Join(t.TempDir(), "tree")
+		if err := os.WriteFile(other, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
 		params := dmverity.DefaultParams()
 		params.DataBlockSize, params.HashBlockSize = uint32(blockSize), verity.HashBlockSize
-		params.DataBlocks, params.NoSuperblock, params.HashAreaOffset = uint64(blocks), true, p.TreeOffset()
-		if err := dmverity.Verify(&params, f.Name(), f.Name(), root[:]); err != nil {
-			t.Errorf("go-dmverity: %v", err)
+		params.DataBlocks, params.NoSuperblock = uint64(blocks), true
+		theirRoot, err := dmverity.Create(&params, f.Name(), other)
+		if err != nil {
+			t.Fatal(err)
 		}
+		if !bytes.Equal(theirRoot, root[:]) {
+			t.Errorf("root hash %x; go-dmverity has %x", root, theirRoot)
+		}
+		compareTree(t, f, p, other)
 	})
+}
+
+// compareTree compares the tree in a volume with one that another program wrote to a file of its own.
+func compareTree(t *testing.T, f *os.File, p verity.Params, other string) {
+	t.Helper()
+	ours, err := os.ReadFile(f.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	theirs, err := os.ReadFile(other)
+	if err != nil && !(errors.Is(err, fs.ErrNotExist) && p.DataBlocks == 1) { // a single block has no tree
+		t.Fatal(err)
+	}
+	if got := ours[min(p.TreeOffset(), uint64(len(ours))):]; !bytes.Equal(got, theirs) {
+		t.Errorf("tree of %d bytes differs from the other one of %d", len(got), len(theirs))
+	}
 }
 
 func TestReadSuperblock(t *testing.T) {

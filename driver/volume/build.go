@@ -18,6 +18,7 @@ import (
 type BuildOptions struct {
 	Layout   Layout // empty: LayoutAligned
 	NoVerity bool   // neither tree nor superblock
+	NoDiffID bool   // do not compute the layer's diffID; not for LayoutTarfs, which has it in the volume
 
 	// Progress, if not nil, is told now and then how many bytes of the layer's tar have been read.
 	Progress func(bytes int64)
@@ -27,6 +28,9 @@ type BuildOptions struct {
 func (o *BuildOptions) fill() error {
 	if o.Layout == "" {
 		o.Layout = LayoutAligned
+	}
+	if o.NoDiffID && o.Layout == LayoutTarfs {
+		return fmt.Errorf("layout %s has the layer's diffID in the volume: it cannot be left out", o.Layout)
 	}
 	_, err := ParseLayout(string(o.Layout))
 	return err
@@ -38,7 +42,10 @@ func Build(out *os.File, layer io.Reader, opts BuildOptions) (*Description, erro
 	if err := opts.fill(); err != nil {
 		return nil, err
 	}
-	in := &input{r: layer, sum: sha256.New(), progress: opts.Progress}
+	in := &input{r: layer, progress: opts.Progress}
+	if !opts.NoDiffID {
+		in.sum = sha256.New()
+	}
 	var leaves *verity.Leaves
 	if !opts.NoVerity {
 		leaves = &verity.Leaves{SpoolDir: filepath.Dir(out.Name())}
@@ -57,7 +64,9 @@ func Build(out *os.File, layer io.Reader, opts BuildOptions) (*Description, erro
 		Layout:        opts.Layout,
 		FormatVersion: erofs.FormatVersion,
 		Size:          size,
-		DiffID:        "sha256:" + hex.EncodeToString(in.sum.Sum(nil)),
+	}
+	if in.sum != nil {
+		d.DiffID = "sha256:" + hex.EncodeToString(in.sum.Sum(nil))
 	}
 	if !opts.NoVerity {
 		if d.Verity, err = writeVerity(out, uint64(size), w.block, leaves); err != nil {
@@ -100,14 +109,16 @@ func describeVerity(p verity.Params, root [verity.DigestSize]byte) *Verity {
 // input reads the tar, computes its digest on the way and tells how far it is.
 type input struct {
 	r        io.Reader
-	sum      hash.Hash
+	sum      hash.Hash // nil: not wanted
 	progress func(int64)
 	n, told  int64
 }
 
 func (in *input) Read(p []byte) (int, error) {
 	n, err := in.r.Read(p)
-	in.sum.Write(p[:n]) // never fails
+	if in.sum != nil {
+		in.sum.Write(p[:n]) // never fails
+	}
 	in.n += int64(n)
 	const step = 8 << 20
 	if in.progress != nil && (in.n-in.told >= step || errors.Is(err, io.EOF)) {

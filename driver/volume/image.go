@@ -91,7 +91,7 @@ func (w *imageWriter) finish(img *erofs.Image, end int64, head *verity.Segment) 
 		return 0, fmt.Errorf("volume: EROFS superblock: %w", err)
 	}
 	if head != nil {
-		digest(head.Digests, img.Head[:], w.block)
+		verity.Digests(head.Digests, img.Head[:], w.block)
 		return end, head.Done()
 	}
 	return end, nil

@@ -60,7 +60,7 @@ func Merge(ctx context.Context, out *os.File, layers []Layer) (*Description, *Me
 	if _, err := out.WriteAt(img.Head[:], 0); err != nil {
 		return nil, nil, fmt.Errorf("volume: EROFS superblock: %w", err)
 	}
-	digest(head.Digests, img.Head[:], blockSize)
+	verity.Digests(head.Digests, img.Head[:], blockSize)
 	d := &Description{Layout: LayoutAligned, FormatVersion: erofs.FormatVersion}
 	if d.Verity, err = writeVerity(out, uint64(size), blockSize, leaves); err != nil {
 		return nil, nil, err

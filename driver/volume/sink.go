@@ -2,7 +2,6 @@ package volume
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -25,13 +24,7 @@ const (
 	holeSize = 64 << 10
 )
 
-var (
-	zeros       [holeSize]byte
-	zeroDigests = map[int][verity.DigestSize]byte{
-		blockSize:            sha256.Sum256(zeros[:blockSize]),
-		erofs.TarfsBlockSize: sha256.Sum256(zeros[:erofs.TarfsBlockSize]),
-	}
-)
+var zeros [holeSize]byte
 
 // sink writes a stream to a file, block after block, and hashes the blocks on the way: the stream's goroutine only fills
 // buffers. Long runs of zeros become holes; the file must not have had other bytes there.
@@ -75,7 +68,7 @@ func (s *sink) work() {
 	defer s.wg.Done()
 	for j := range s.jobs {
 		if s.leaves != nil {
-			digest(j.leaves.Digests, j.data, s.block)
+			verity.Digests(j.leaves.Digests, j.data, s.block)
 			if err := j.leaves.Done(); err != nil {
 				s.fail(err)
 			}
@@ -99,19 +92,6 @@ func (s *sink) failed() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.err
-}
-
-// digest puts the digests of data's blocks into leaves.
-func digest(leaves, data []byte, size int) {
-	zeroDigest := zeroDigests[size]
-	for i := 0; i < len(data); i += size {
-		block := data[i : i+size]
-		sum := zeroDigest
-		if !bytes.Equal(block, zeros[:size]) {
-			sum = sha256.Sum256(block)
-		}
-		copy(leaves[i/size*verity.DigestSize:], sum[:])
-	}
 }
 
 // writeSparse writes data at pos but for zeros that fill a whole piece of holeSize.

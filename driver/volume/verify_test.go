@@ -97,6 +97,27 @@ func TestNoVerity(t *testing.T) {
 	}
 }
 
+// TestNoDiffID leaves the digest out: the volume is the same.
+func TestNoDiffID(t *testing.T) {
+	layer := makeTar(t, file("f", "x"))
+	with, d, err := create(t, layer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := t.TempDir() + "/v"
+	without, err := volume.Create(path, bytes.NewReader(layer), volume.BuildOptions{NoDiffID: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if without.DiffID != "" || without.Verity.RootHash != d.Verity.RootHash || read(t, path) != read(t, with) {
+		t.Errorf("%+v", without)
+	}
+	_, err = volume.Create(path, bytes.NewReader(layer), volume.BuildOptions{NoDiffID: true, Layout: volume.LayoutTarfs})
+	if err == nil {
+		t.Error("layout tarfs without a diffID was accepted")
+	}
+}
+
 // TestVerityFile writes the file for Kata and reads it as strictly as the shim does.
 func TestVerityFile(t *testing.T) {
 	v := &volume.Verity{RootHash: strings.Repeat("ab", 32), HashOffset: 8192}

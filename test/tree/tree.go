@@ -58,7 +58,7 @@ func readEntry(path, rel string, inodes map[inode]string) (Entry, error) {
 	if err := unix.Lstat(path, &st); err != nil {
 		return Entry{}, fmt.Errorf("lstat %s: %w", path, err)
 	}
-	e := Entry{Mode: st.Mode, UID: st.Uid, GID: st.Gid, MTime: st.Mtim, Size: st.Size, Links: st.Nlink, Rdev: st.Rdev}
+	e := Entry{Mode: st.Mode, UID: st.Uid, GID: st.Gid, MTime: st.Mtim, Size: st.Size, Links: uint64(st.Nlink), Rdev: st.Rdev}
 	id := inode{st.Dev, st.Ino} // an overlay has a device number for each layer
 	if first, ok := inodes[id]; ok {
 		e.Group = first
