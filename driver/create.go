@@ -101,8 +101,8 @@ func (d *Driver) makeLayer(l *layer, root rootAttrs, owner idtools.IDPair) error
 			return err
 		}
 	}
-	// A power failure may take a new container's layer away, as it takes what was written to it, and leaves none without
-	// its record: whole and not durable saves each container one of two syncs. ApplyDiff makes images durable.
+	// A power failure may take a new container's layer away, as it takes what was written to it, and leaves none
+	// without its record: whole and not durable saves each container one of two syncs. ApplyDiff makes images durable.
 	return writeJSON(d.recordPath(l.ID), l, 0o600, whole)
 }
 

@@ -114,7 +114,8 @@ func splitParams(s string) []param {
 		key, value, _ := strings.Cut(option, "=")
 		switch key {
 		case "", "metacopy", "redirect_dir", "index":
-			// overlayParams has them. Options for the overlay driver, such as metacopy=on, come along as a matter of course.
+			// overlayParams has them. Options for the overlay driver, such as metacopy=on, come along as a matter of
+			// course.
 		default:
 			params = append(params, param{key, value})
 		}

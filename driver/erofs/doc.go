@@ -1,5 +1,5 @@
-// Package erofs turns an OCI layer's tar stream into an EROFS image, in one pass and reproducibly: equal tars give equal
-// images, byte for byte, for one FormatVersion.
+// Package erofs turns an OCI layer's tar stream into an EROFS image, in one pass and reproducibly: equal tars give
+// equal images, byte for byte, for one FormatVersion.
 //
 // The image is uncompressed and has one device:
 //
@@ -10,8 +10,8 @@
 // File data is written while the tar is read; the rest follows once the last entry is known. Nothing is extracted to
 // the host's file system, so a hostile layer has no path to escape through: a name only ever leads to a node in memory.
 //
-// The format is that of the kernel's fs/erofs/erofs_fs.h; docs/format.md lists every field that is written. Linux 5.4 and
-// later mount it.
+// The format is that of the kernel's fs/erofs/erofs_fs.h; docs/format.md lists every field that is written. Linux 5.4
+// and later mount it.
 package erofs
 
 // FormatVersion numbers the mapping from tars to images. A change that alters a byte of any image increases it.

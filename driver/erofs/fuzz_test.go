@@ -47,8 +47,8 @@ func image(t testing.TB, names ...string) []byte {
 	return append(img.Head[:], b.Bytes()...)
 }
 
-// FuzzMerge feeds anything as the image of a layer. The reader must not panic, and of what it accepts it must be able to
-// make an image that it accepts again.
+// FuzzMerge feeds anything as the image of a layer. The reader must not panic, and of what it accepts it must be able
+// to make an image that it accepts again.
 func FuzzMerge(f *testing.F) {
 	f.Add(image(f, "d", "d/f", "l", "c"))
 	f.Add(image(f))

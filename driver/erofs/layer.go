@@ -14,8 +14,8 @@ import (
 const (
 	paxSparse = "GNU.sparse." // PAX records of a sparse file
 
-	// maxSparse bounds the sum of the sizes of a layer's sparse files, in bytes. Holes cost nothing in the tar, but in a
-	// volume every 4 KiB of them has a digest.
+	// maxSparse bounds the sum of the sizes of a layer's sparse files, in bytes. Holes cost nothing in the tar, but in
+	// a volume every 4 KiB of them has a digest.
 	maxSparse = 16 << 30
 
 	// maxBlocks bounds an image's blocks; block numbers have 32 bits and metadata needs some.

@@ -154,8 +154,8 @@ func (l *layout) placeAt(n *node, offset uint64) uint64 {
 	return l.placeWithoutTail(n, alignSlot(offset), head)
 }
 
-// tailFits says whether a tail may stand behind an inode that starts at start. A link's must be in the inode's own block:
-// kernels before 6.12 refuse others (erofs_fill_symlink in fs/erofs/inode.c).
+// tailFits says whether a tail may stand behind an inode that starts at start. A link's must be in the inode's own
+// block: kernels before 6.12 refuse others (erofs_fill_symlink in fs/erofs/inode.c).
 func (l *layout) tailFits(n *node, start, tail uint64) bool {
 	if n.isDir() {
 		return l.sameBlock(tail, uint64(n.tail))

@@ -10,14 +10,14 @@ import (
 )
 
 const (
-	// PAX records with an extended attribute each: star's, which all use, has the value as it is; libarchive's has the name
-	// in URL encoding and the value in base64.
+	// PAX records with an extended attribute each: star's, which all use, has the value as it is; libarchive's has the
+	// name in URL encoding and the value in base64.
 	paxXattr           = "SCHILY.xattr."
 	paxLibarchiveXattr = "LIBARCHIVE.xattr."
 )
 
-// xattrs gives a node the extended attributes of PAX records. The records are taken in the order of their keys: where an
-// attribute comes in both forms, star's wins.
+// xattrs gives a node the extended attributes of PAX records. The records are taken in the order of their keys: where
+// an attribute comes in both forms, star's wins.
 func (l *layerReader) xattrs(n *node, records map[string]string) error {
 	for _, key := range slices.Sorted(maps.Keys(records)) {
 		name, value, ok, err := paxAttribute(key, records[key])
@@ -40,8 +40,8 @@ func (l *layerReader) xattrs(n *node, records map[string]string) error {
 	return checkXattrs(n.xattrs)
 }
 
-// dropUserXattrs takes attributes of users away from what is neither file nor directory: Linux does not let such have any
-// (xattr(7)), and an overlay could not copy the file up.
+// dropUserXattrs takes attributes of users away from what is neither file nor directory: Linux does not let such have
+// any (xattr(7)), and an overlay could not copy the file up.
 func (l *layerReader) dropUserXattrs(n *node) {
 	if n.fileType() == modeRegular || n.isDir() {
 		return

@@ -15,11 +15,12 @@ func corrupt(format string, args ...any) error {
 	return fmt.Errorf("%w: "+format, append([]any{ErrCorrupt}, args...)...)
 }
 
-// maxMetadata bounds what is read into memory of one image's metadata, in bytes: a thousand times that of a large image.
+// maxMetadata bounds what is read into memory of one image's metadata, in bytes: a thousand times that of a large
+// image.
 const maxMetadata = 1 << 31
 
-// treeReader reads the tree of an image that Build has made. It takes nothing on trust: every length and place is checked
-// against the image before it is used.
+// treeReader reads the tree of an image that Build has made. It takes nothing on trust: every length and place is
+// checked against the image before it is used.
 type treeReader struct {
 	r       io.ReaderAt
 	header  *Header

@@ -9,7 +9,8 @@ import (
 )
 
 const (
-	// TarfsBlockSize is the block size of the tarfs layout, in bytes: that of a tar. Linux 6.4 and later mount such images.
+	// TarfsBlockSize is the block size of the tarfs layout, in bytes: that of a tar. Linux 6.4 and later mount such
+	// images.
 	TarfsBlockSize = 1 << tarfsBits
 	tarfsBits      = 9
 
@@ -24,8 +25,8 @@ const (
 //
 //	[ head of 4096 bytes | the tar, verbatim | some files | metadata ]
 //
-// File data is where the tar has it. Only files that a tar has in pieces, sparse ones, and files that are not followed by
-// zeros up to the end of their last block are written once more.
+// File data is where the tar has it. Only files that a tar has in pieces, sparse ones, and files that are not followed
+// by zeros up to the end of their last block are written once more.
 type Tarfs struct {
 	in     *tarReader
 	reader layerReader
@@ -119,7 +120,8 @@ func (t *Tarfs) endFile() {
 	t.in.dirty = false
 }
 
-// Finish writes what follows the tar to w and returns the image. written has the tar from its first byte; sum is its sha256.
+// Finish writes what follows the tar to w and returns the image. written has the tar from its first byte; sum is its
+// sha256.
 func (t *Tarfs) Finish(w io.Writer, written io.ReaderAt, sum [32]byte) (*Image, error) {
 	blocks := t.blocks
 	for _, s := range t.apart {

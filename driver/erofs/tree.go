@@ -15,9 +15,9 @@ const (
 
 var errDepth = fmt.Errorf("directories nested more than %d deep, which no path can reach", maxDepth)
 
-// splitPath takes the name of a tar entry, or the target of a hard link, apart. Names count from the layer's root, whether
-// or not they start with a slash (GNU tar and containers/storage see it so, and images built by ko are made so). A ".."
-// takes the component before it away, and must not lead out of the root.
+// splitPath takes the name of a tar entry, or the target of a hard link, apart. Names count from the layer's root,
+// whether or not they start with a slash (GNU tar and containers/storage see it so, and images built by ko are made
+// so). A ".." takes the component before it away, and must not lead out of the root.
 func splitPath(name string) ([]string, error) {
 	if len(name) > maxPath {
 		return nil, fmt.Errorf("path of %d bytes; Linux takes at most %d", len(name), maxPath)

@@ -33,8 +33,8 @@ func parseWhiteout(dir []string, base string) (deletion, error) {
 	return deletion{dir: slices.Clone(dir), name: name}, nil
 }
 
-// delete puts the layer's deletions into its tree in the form that overlayfs understands: a character device 0:0 where the
-// layer has nothing of that name itself, an opaque directory where it has a directory.
+// delete puts the layer's deletions into its tree in the form that overlayfs understands: a character device 0:0 where
+// the layer has nothing of that name itself, an opaque directory where it has a directory.
 //
 // Deletions concern the layers below only, wherever they stand in the tar. So they come last, and a deletion below
 // something that is itself deleted, replaced or opaque does nothing. Image builders do write such: after rm -rf a/b,
@@ -80,8 +80,8 @@ func (dir *node) whiteOut(name string) {
 	}
 }
 
-// uncovered returns the directory at parts, made if it is missing, or nil if the layer covers what the layers below have
-// there: with an opaque directory on the way, or with something that is no directory.
+// uncovered returns the directory at parts, made if it is missing, or nil if the layer covers what the layers below
+// have there: with an opaque directory on the way, or with something that is no directory.
 func (root *node) uncovered(parts []string) (dir *node, err error) {
 	dir = root
 	for i := range parts {

@@ -41,8 +41,8 @@ var opaqueXattr = xattr{index: 4, name: "overlay.opaque", value: "y"}
 // parseXattr returns the attribute with this name; ok is false if it does not go into an image.
 //
 // What does not: names without a number, which most file systems refuse too; overlayfs's own, with which a layer could
-// redirect the lookups of the overlay that it becomes part of; and security.selinux, which is the host's to set and which
-// containers/storage leaves out likewise (pkg/archive, xattrsToIgnore).
+// redirect the lookups of the overlay that it becomes part of; and security.selinux, which is the host's to set and
+// which containers/storage leaves out likewise (pkg/archive, xattrsToIgnore).
 func parseXattr(name, value string) (x xattr, ok bool, err error) {
 	if strings.HasPrefix(name, overlayXattr) || name == "security.selinux" {
 		return x, false, nil
@@ -66,8 +66,8 @@ func parseXattr(name, value string) (x xattr, ok bool, err error) {
 	return x, false, nil
 }
 
-// checkACL refuses an ACL that no file system would take: with one the kernel would let nobody but root to the file. Its form is
-// that of include/uapi/linux/posix_acl_xattr.h.
+// checkACL refuses an ACL that no file system would take: with one the kernel would let nobody but root to the file.
+// Its form is that of include/uapi/linux/posix_acl_xattr.h.
 func checkACL(value string) error {
 	const header, entry, version = 4, 8, 2
 	if len(value) < header || (len(value)-header)%entry != 0 || binary.LittleEndian.Uint32([]byte(value)) != version {

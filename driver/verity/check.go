@@ -160,8 +160,8 @@ func (c *checker) chunk(part string, offset int64, first uint64, n int, size int
 	return compare(part, offset, first, b, int(size), wanted)
 }
 
-// compare returns the error of the first of data's blocks that does not have its digest. The area's block 0 is at offset of
-// the volume; first is the number of data's first block.
+// compare returns the error of the first of data's blocks that does not have its digest. The area's block 0 is at
+// offset of the volume; first is the number of data's first block.
 func compare(part string, offset int64, first uint64, data []byte, size int, wanted []byte) error {
 	got := make([]byte, len(data)/size*DigestSize)
 	Digests(got, data, size)

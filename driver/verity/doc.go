@@ -1,4 +1,5 @@
-// Package verity makes and checks dm-verity hash trees for volumes: sha256, hash type 1, no salt, 4096-byte hash blocks.
+// Package verity makes and checks dm-verity hash trees for volumes: sha256, hash type 1, no salt, 4096-byte hash
+// blocks.
 //
 // A protected volume is one file:
 //

@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxInMemory is how many bytes of digests Leaves keep in memory: those of 512 MiB in blocks of 4096 bytes. What is more
-// goes to a file, so that memory does not grow with the volume.
+// maxInMemory is how many bytes of digests Leaves keep in memory: those of 512 MiB in blocks of 4096 bytes. What is
+// more goes to a file, so that memory does not grow with the volume.
 const maxInMemory = 4 << 20
 
 // Leaves holds the digests of a volume's data blocks, in order. The zero value is empty and keeps all in memory.

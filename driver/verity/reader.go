@@ -26,8 +26,8 @@ func ReadDigests(ctx context.Context, r io.ReaderAt, p Params, root [DigestSize]
 // windowBlocks is how many blocks a Reader reads at a time.
 const windowBlocks = 32
 
-// Reader reads a volume's data and checks it. It keeps all that it has read: it is meant for metadata, of which there is
-// little but which is read in many small pieces. It is not safe for concurrent use.
+// Reader reads a volume's data and checks it. It keeps all that it has read: it is meant for metadata, of which there
+// is little but which is read in many small pieces. It is not safe for concurrent use.
 type Reader struct {
 	r         io.ReaderAt
 	blockSize int64

@@ -17,8 +17,8 @@ func Create(path string, layer io.Reader, opts BuildOptions) (d *Description, er
 	return d, err
 }
 
-// WriteFile makes the file at path with what write writes, or nothing: it is written to a temporary file beside it, synced
-// and renamed. A file that is there already is replaced once the new one is complete; anything else is refused.
+// WriteFile makes the file at path with what write writes, or nothing: it is written to a temporary file beside it,
+// synced and renamed. A file that is there already is replaced once the new one is complete; anything else is refused.
 func WriteFile(path string, write func(f *os.File) error) (err error) {
 	if fi, err := os.Lstat(path); err == nil && !fi.Mode().IsRegular() {
 		return fmt.Errorf("%s is there and not a regular file (%s): it would be replaced; name another", path, fi.Mode().Type())

@@ -11,8 +11,8 @@ import (
 	"github.com/crio-erofs/crio-erofs/driver/volume"
 )
 
-// FuzzEntries takes the input for a list of entries, four bytes each: most of the bytes of a tar are names and numbers, and
-// a header that is changed at random has a wrong checksum.
+// FuzzEntries takes the input for a list of entries, four bytes each: most of the bytes of a tar are names and numbers,
+// and a header that is changed at random has a wrong checksum.
 func FuzzEntries(f *testing.F) {
 	f.Add([]byte("\x00\x00\x00\x00\x08\x01\x10\x00\x01\x02\x01\x00\x02\x03\x01\x00\x03\x04\x00\x00"))
 	f.Add(bytes.Repeat([]byte("\x08\x05\xff\x3f"), 40))

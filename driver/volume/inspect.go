@@ -72,8 +72,8 @@ func hashOffset(h *erofs.Header) uint64 {
 	return (uint64(h.Size()) + verity.HashBlockSize - 1) &^ (verity.HashBlockSize - 1)
 }
 
-// Verify reads a whole volume of size bytes and returns nil if all of it fits its root hash, which must be rootHash unless
-// that is empty. A bad block is reported as a *verity.CorruptError.
+// Verify reads a whole volume of size bytes and returns nil if all of it fits its root hash, which must be rootHash
+// unless that is empty. A bad block is reported as a *verity.CorruptError.
 func Verify(ctx context.Context, r io.ReaderAt, size int64, rootHash string, progress func(bytes int64)) (*Info, error) {
 	info, err := Inspect(r, size)
 	if err != nil {
@@ -110,8 +110,8 @@ func (info *Info) TarReader(r io.ReaderAt) (*io.SectionReader, error) {
 	return io.NewSectionReader(r, erofs.TarfsStart, info.Tar.Size), nil
 }
 
-// VerifyTar returns nil if the tar in a volume of layout tarfs has the digest that the volume says, which is the layer's
-// diffID.
+// VerifyTar returns nil if the tar in a volume of layout tarfs has the digest that the volume says, which is the
+// layer's diffID.
 func (info *Info) VerifyTar(ctx context.Context, r io.ReaderAt) error {
 	tar, err := info.TarReader(r)
 	if err != nil {

@@ -65,8 +65,8 @@ func TestWhiteouts(t *testing.T) {
 	}
 }
 
-// TestCoveredWhiteouts has deletions below what the layer itself deletes, replaces or makes opaque, in every order. They
-// must leave nothing that an overlay would show.
+// TestCoveredWhiteouts has deletions below what the layer itself deletes, replaces or makes opaque, in every order.
+// They must leave nothing that an overlay would show.
 func TestCoveredWhiteouts(t *testing.T) {
 	lower := mustMount(t, file("a/b/old", "1"), file("c/old", "2"), file("d/old", "3"), file("e/old", "4"), file("f/g/old", "5"))
 	entries := []entry{

@@ -11,11 +11,12 @@ import (
 type Layout string
 
 const (
-	// LayoutAligned has 4096-byte blocks and block-aligned file data that is never inlined. Linux 5.4 and later mount it.
+	// LayoutAligned has 4096-byte blocks and block-aligned file data that is never inlined. Linux 5.4 and later mount
+	// it.
 	LayoutAligned Layout = "aligned"
 
-	// LayoutTarfs has the layer's tar as it is, and 512-byte blocks. The sha256 of the tar, which is the layer's diffID, can
-	// be checked on the volume. Linux 6.4 and later mount it; stock Kata cannot verify it.
+	// LayoutTarfs has the layer's tar as it is, and 512-byte blocks. The sha256 of the tar, which is the layer's
+	// diffID, can be checked on the volume. Linux 6.4 and later mount it; stock Kata cannot verify it.
 	LayoutTarfs Layout = "tarfs"
 )
 

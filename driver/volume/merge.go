@@ -25,10 +25,10 @@ type MergeStats struct {
 	CopiedBytes int64
 }
 
-// Merge writes a volume with the union of layers, the lowest first, to out, which must be empty. File data is shared with
-// the layers' files by FICLONERANGE where the file system can, and copied elsewhere. The layers' data is not read again to
-// be hashed: the tree is made of their leaves. What is read, trees and metadata, is checked against the layers' root hashes.
-// It does not sync out.
+// Merge writes a volume with the union of layers, the lowest first, to out, which must be empty. File data is shared
+// with the layers' files by FICLONERANGE where the file system can, and copied elsewhere. The layers' data is not read
+// again to be hashed: the tree is made of their leaves. What is read, trees and metadata, is checked against the
+// layers' root hashes. It does not sync out.
 func Merge(ctx context.Context, out *os.File, layers []Layer) (*Description, *MergeStats, error) {
 	sources := make([]source, len(layers))
 	readers := make([]io.ReaderAt, len(layers))

@@ -143,8 +143,8 @@ func TestMergeRandom(t *testing.T) {
 	}
 }
 
-// randomLayer has few names, so that layers have much to do with each other. A whiteout stands only where a lower layer may
-// have something: an overlay shows those in directories of its own (fs/overlayfs/readdir.c, ovl_dir_is_real), and
+// randomLayer has few names, so that layers have much to do with each other. A whiteout stands only where a lower layer
+// may have something: an overlay shows those in directories of its own (fs/overlayfs/readdir.c, ovl_dir_is_real), and
 // nobody makes them.
 func randomLayer(t testing.TB, rng *rand.Rand) []byte {
 	var entries []entry

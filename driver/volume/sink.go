@@ -26,8 +26,8 @@ const (
 
 var zeros [holeSize]byte
 
-// sink writes a stream to a file, block after block, and hashes the blocks on the way: the stream's goroutine only fills
-// buffers. Long runs of zeros become holes; the file must not have had other bytes there.
+// sink writes a stream to a file, block after block, and hashes the blocks on the way: the stream's goroutine only
+// fills buffers. Long runs of zeros become holes; the file must not have had other bytes there.
 type sink struct {
 	file   *os.File
 	leaves *verity.Leaves // nil: do not hash

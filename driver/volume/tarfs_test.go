@@ -78,7 +78,8 @@ func TestTarfsBadInput(t *testing.T) {
 	}
 }
 
-// TestTarfsPadding has files that are not followed by zeros in the tar. Mapped, a file must end with zeros all the same.
+// TestTarfsPadding has files that are not followed by zeros in the tar. Mapped, a file must end with zeros all the
+// same.
 func TestTarfsPadding(t *testing.T) {
 	layer := makeTar(t, file("a", strings.Repeat("a", 100)), file("b", strings.Repeat("b", 600)), file("c", strings.Repeat("c", 512)))
 	for i := range 412 {

@@ -8,9 +8,9 @@ import (
 	"os"
 )
 
-// verityFile is what stands in a volume's VerityFileName: the JSON that containerd's EROFS snapshotter writes and Kata's
-// runtime-rs reads (kata src/libs/kata-types/src/gpt_disk.rs). hashoffset is where the superblock is. The salt is always
-// there: without it runtime-rs takes 32 zero bytes for the salt of an unsalted tree.
+// verityFile is what stands in a volume's VerityFileName: the JSON that containerd's EROFS snapshotter writes and
+// Kata's runtime-rs reads (kata src/libs/kata-types/src/gpt_disk.rs). hashoffset is where the superblock is. The salt
+// is always there: without it runtime-rs takes 32 zero bytes for the salt of an unsalted tree.
 type verityFile struct {
 	RootHash   string  `json:"roothash"`
 	HashOffset uint64  `json:"hashoffset"`

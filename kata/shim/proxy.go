@@ -54,12 +54,12 @@ func (p *proxy) serve(client *net.UnixConn) {
 	c := &conn{proxy: p, client: client, upstream: upstream, creates: map[uint32]bool{}}
 	go func() {
 		// The client is gone, or upstream no longer takes anything. Ending upstream ends fromUpstream below.
-		if err := c.fromClient(); err != nil && !isClosed(err) {
+		if err := c.fromClient(); !isClosed(err) {
 			p.log.Warnf("client's connection: %v", err)
 		}
 		upstream.Close()
 	}()
-	if err := c.fromUpstream(); err != nil && !isClosed(err) {
+	if err := c.fromUpstream(); !isClosed(err) {
 		p.log.Warnf("real shim's connection: %v", err)
 	}
 	upstream.Close()

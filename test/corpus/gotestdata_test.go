@@ -75,7 +75,8 @@ var refusedGo = map[string]string{
 
 // readGo are the archives on which readers disagree, with what the volume must have.
 var readGo = map[string][]string{
-	// Go 1.7 wrote prefixes into GNU headers; archive/tar, and with it containers/storage, reads them, GNU tar does not.
+	// Go 1.7 wrote prefixes into GNU headers; archive/tar, and with it containers/storage, reads them, GNU tar does
+	// not.
 	"invalid-go17.tar": {".", strings.Repeat("a", 97), strings.Repeat("a", 97) + "/foo"},
 }
 

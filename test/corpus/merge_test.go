@@ -91,8 +91,8 @@ func checkLinks(t *testing.T, entries files) {
 	}
 }
 
-// TestCorpusMergeRandom merges random layers that delete and replace what the layers below have, at any depth. The seed of
-// a failure is in its name.
+// TestCorpusMergeRandom merges random layers that delete and replace what the layers below have, at any depth. The seed
+// of a failure is in its name.
 func TestCorpusMergeRandom(t *testing.T) {
 	tree.RequireRoot(t)
 	const seeds = 40

@@ -65,8 +65,8 @@ func TestCorpusDebian(t *testing.T) {
 	t.Run("merged", func(t *testing.T) { judgeMerged(t, buildLayers(t, merge)) })
 }
 
-// withoutGiants packs a layer anew without files of gigabytes, if it has any: to read all of their zeros takes most of a
-// minute, and that holes stay holes is driver/volume's to test.
+// withoutGiants packs a layer anew without files of gigabytes, if it has any: to read all of their zeros takes most of
+// a minute, and that holes stay holes is driver/volume's to test.
 func withoutGiants(t *testing.T, dir, tarFile string, has files) {
 	t.Helper()
 	giants := 0

@@ -22,7 +22,8 @@ import (
 
 // Options says how to run CRI-O.
 type Options struct {
-	// Dir is the private folder, empty, missing or made by CopyStore. Its path is short: sockets below it must fit 107 bytes.
+	// Dir is the private folder, empty, missing or made by CopyStore. Its path is short: sockets below it must fit 107
+	// bytes.
 	Dir string
 
 	Registry   string // host:port of a registry that speaks plain HTTP

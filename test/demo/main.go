@@ -1,5 +1,5 @@
-// Command demo shows an image's whole way: from a registry, through CRI-O, under runc and into a VM whose guest verifies
-// what it runs. It starts all that it needs, in a private folder, and takes it away again.
+// Command demo shows an image's whole way: from a registry, through CRI-O, under runc and into a VM whose guest
+// verifies what it runs. It starts all that it needs, in a private folder, and takes it away again.
 package main
 
 import (

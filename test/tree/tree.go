@@ -91,7 +91,8 @@ func hashFile(path string, size int64) (string, error) {
 }
 
 const (
-	// giant is the size from which only parts of a file are hashed: it would take seconds, and such files are mostly holes.
+	// giant is the size from which only parts of a file are hashed: it would take seconds, and such files are mostly
+	// holes.
 	giant = 1 << 30
 
 	sample, sampleEvery = 1 << 20, 256 << 20
@@ -146,7 +147,8 @@ func readXattrs(path string) (map[string]string, error) {
 	return xattrs, nil
 }
 
-// Diff returns a line for everything in which got is not as want. An entry for which ignore returns true is not looked at.
+// Diff returns a line for everything in which got is not as want. An entry for which ignore returns true is not looked
+// at.
 func Diff(want, got map[string]Entry, ignore func(path string) bool) []string {
 	var lines []string
 	paths := maps.Clone(want)
