@@ -129,10 +129,6 @@ func buildVolume(dir string, diff io.Reader, layout volume.Layout) (_ *volume.De
 	if err != nil {
 		return nil, err
 	}
-	// Who computes digests of the stream on its way here wants to see it end.
-	if _, err := io.Copy(io.Discard, diff); err != nil {
-		return nil, err
-	}
 	if err := out.Chmod(0o444); err != nil {
 		return nil, err
 	}
@@ -143,7 +139,7 @@ func buildVolume(dir string, diff io.Reader, layout volume.Layout) (_ *volume.De
 	if err := volume.WriteVerityFile(verityPath, desc.Verity); err != nil {
 		return nil, err
 	}
-	if err := syncPath(verityPath); err != nil {
+	if err := volume.SyncPath(verityPath); err != nil {
 		return nil, err
 	}
 	// Syncs the directory too.

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"github.com/crio-erofs/crio-erofs/driver/volume"
 )
 
 // durability is what a file has after a power failure soon after it was written.
@@ -39,7 +41,7 @@ func writeJSON(path string, v any, mode os.FileMode, how durability) (err error)
 	if how < durable {
 		return nil
 	}
-	return syncPath(filepath.Dir(path))
+	return volume.SyncPath(filepath.Dir(path))
 }
 
 // writeFile writes a file and gives it the mode, whatever the umask.
@@ -58,16 +60,6 @@ func writeFile(path string, b []byte, mode os.FileMode, sync bool) (err error) {
 	if !sync {
 		return nil
 	}
-	return f.Sync()
-}
-
-// syncPath makes a file's content, or the names in a directory, durable.
-func syncPath(path string) (err error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
 	return f.Sync()
 }
 

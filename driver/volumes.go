@@ -93,7 +93,7 @@ func (d *Driver) addVolume(dir, name string, desc *volume.Description) error {
 	if err := os.Rename(dir, d.volumeDir(name)); err != nil {
 		return err
 	}
-	return syncPath(d.volumesDir())
+	return volume.SyncPath(d.volumesDir())
 }
 
 // checkSame makes sure that the store's volume of this name is the one described.

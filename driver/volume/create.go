@@ -48,14 +48,15 @@ func WriteFile(path string, write func(f *os.File) error) (err error) {
 	if err = os.Rename(f.Name(), path); err != nil {
 		return err
 	}
-	return SyncDir(filepath.Dir(path))
+	return SyncPath(filepath.Dir(path))
 }
 
-// SyncDir makes renames and links in a directory last.
-func SyncDir(dir string) error {
-	d, err := os.Open(dir)
+// SyncPath makes a file's content, or the names in a directory, durable.
+func SyncPath(path string) (err error) {
+	f, err := os.Open(path)
 	if err != nil {
 		return err
 	}
-	return errors.Join(d.Sync(), d.Close())
+	defer func() { err = errors.Join(err, f.Close()) }()
+	return f.Sync()
 }

@@ -11,10 +11,11 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/sirupsen/logrus"
+
+	"github.com/crio-erofs/crio-erofs/test/env"
 )
 
 // input is a tar that contenders convert.
@@ -130,7 +131,7 @@ func packTree(ctx context.Context, dir string, out io.Writer) error {
 
 // writeDebian makes a Debian with a compiler and Python, the size of a usual base image for development.
 func writeDebian(ctx context.Context, work string, out io.Writer) error {
-	mirror, err := aptMirror(ctx)
+	mirror, _, err := env.DebianSource(ctx)
 	if err != nil {
 		return err
 	}
@@ -141,20 +142,6 @@ func writeDebian(ctx context.Context, work string, out io.Writer) error {
 		return err
 	}
 	return packTree(ctx, tree, out)
-}
-
-// aptMirror returns the mirror that this machine itself is installed from.
-func aptMirror(ctx context.Context) (string, error) {
-	out, err := sh(ctx, `. /etc/os-release
-		apt-get indextargets --format '$(SITE)' "Codename: $VERSION_CODENAME" "Created-By: Packages"`)
-	if err != nil {
-		return "", err
-	}
-	mirror, _, _ := strings.Cut(strings.TrimSpace(out), "\n")
-	if mirror == "" {
-		return "", errors.New("apt has no source for this release of Debian: see /etc/apt/sources.list")
-	}
-	return mirror, nil
 }
 
 // writeNPM makes a tree of more than 40,000 small files.

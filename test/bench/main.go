@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
 
+	"github.com/crio-erofs/crio-erofs/test/corpus"
 	"github.com/crio-erofs/crio-erofs/test/env"
 )
 
@@ -147,7 +149,9 @@ func newBench(ctx context.Context, work string, o options) (*bench, error) {
 	if _, err := output(build); err != nil {
 		return nil, err
 	}
-	b.mkfs, err = trixieMkfs(ctx, filepath.Join(cache, "trixie"))
+	// Debian bookworm's mkfs.erofs, 1.5, cannot read tars.
+	mkfs, err := corpus.Trixie(ctx, cache, "mkfs.erofs")
+	b.mkfs = slices.Clip(append(mkfs, "--quiet")) // others append to it
 	return b, err
 }
 

@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/crio-erofs/crio-erofs/test/env"
 )
 
 // trixieName is the folder of the programs in the cache; the number changes with the packages in it.
@@ -35,7 +37,7 @@ func Trixie(ctx context.Context, cache, program string) ([]string, error) {
 // fetchTrixie downloads erofs-utils and everything that it depends on, with an apt whose state is in work and knows of
 // no installed package, and unpacks them there.
 func fetchTrixie(ctx context.Context, work string) error {
-	mirror, err := debianMirror(ctx)
+	mirror, _, err := env.DebianSource(ctx)
 	if err != nil {
 		return err
 	}
@@ -77,18 +79,4 @@ func fetchTrixie(ctx context.Context, work string) error {
 		}
 	}
 	return os.RemoveAll(apt)
-}
-
-// debianMirror returns the mirror that this machine itself is installed from.
-func debianMirror(ctx context.Context) (string, error) {
-	out, err := output(ctx, "", "sh", "-c", `. /etc/os-release
-		apt-get indextargets --format '$(SITE)' "Codename: $VERSION_CODENAME" "Created-By: Packages"`)
-	if err != nil {
-		return "", err
-	}
-	mirrors := strings.Fields(out)
-	if len(mirrors) == 0 {
-		return "", errors.New("apt has no source for this release of Debian: see /etc/apt/sources.list")
-	}
-	return mirrors[0], nil
 }

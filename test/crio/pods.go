@@ -108,9 +108,6 @@ func labels(config *cri.PodSandboxConfig, more map[string]string) map[string]str
 // Remove stops and removes the pod with its containers.
 func (p *Pod) Remove(ctx context.Context) error { return p.server.removePod(ctx, p.ID) }
 
-// Stop stops the pod and its containers and keeps both.
-func (p *Pod) Stop(ctx context.Context) error { return p.server.stopPod(ctx, p.ID) }
-
 // stopPod does what kubelet does: containers first, with a time limit each, for StopPodSandbox alone may wait for
 // them as long as the call lasts.
 func (s *Server) stopPod(ctx context.Context, id string) error {

@@ -86,9 +86,6 @@ func (s *Server) GraphRoot() string { return s.path("graphroot") }
 // cgroup returns the control group, below which all pods are.
 func (s *Server) cgroup() string { return "/" + strings.ReplaceAll(s.opts.Dir, "/", "-")[1:] }
 
-// PID returns the process id of CRI-O.
-func (s *Server) PID() int { return s.process.PID() }
-
 // LogFile returns the path of CRI-O's log.
 func (s *Server) LogFile() string { return s.path("crio.log") }
 

@@ -50,9 +50,6 @@ func StartProcess(cmd *exec.Cmd, log string) (*Process, error) {
 	return p, nil
 }
 
-// PID returns the process's id.
-func (p *Process) PID() int { return p.cmd.Process.Pid }
-
 // Done is closed when the process has ended.
 func (p *Process) Done() <-chan struct{} { return p.done }
 

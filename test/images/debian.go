@@ -10,6 +10,8 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/compression"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/crio-erofs/crio-erofs/test/env"
 )
 
 var debianConfig = v1.Config{
@@ -59,7 +61,7 @@ var Debian = Image{
 	Config:  debianConfig,
 	layers: func(ctx context.Context, work string) ([]layer, error) {
 		base := filepath.Join(work, "minbase")
-		mirror, codename, err := aptSource(ctx)
+		mirror, codename, err := env.DebianSource(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -175,20 +177,6 @@ func linkUsr(root string) error {
 		}
 	}
 	return nil
-}
-
-// aptSource returns the mirror and the release that this machine itself is installed from.
-func aptSource(ctx context.Context) (mirror, codename string, err error) {
-	out, err := output(ctx, nil, "sh", "-c", `. /etc/os-release; echo "$VERSION_CODENAME"
-		apt-get indextargets --format '$(SITE)' "Codename: $VERSION_CODENAME" "Created-By: Packages"`)
-	if err != nil {
-		return "", "", err
-	}
-	fields := strings.Fields(out)
-	if len(fields) < 2 {
-		return "", "", errors.New("apt has no source for this release of Debian: see /etc/apt/sources.list")
-	}
-	return fields[1], fields[0], nil
 }
 
 // writeTree writes regular files, given by path and content, below root.
