@@ -40,11 +40,13 @@ const (
 	ModeLayerVerity Mode = "layer-verity" // one volume per layer, all with dm-verity
 	ModeImage       Mode = "image"        // one volume for the whole image
 	ModeImageVerity Mode = "image-verity" // one volume for the whole image, with dm-verity
+	ModeGuestPull   Mode = "guest-pull"   // no volume: the guest pulls the image itself
+	ModeSharedFS    Mode = "shared-fs"    // no volume: a directory of the host, over virtio-fs
 )
 
 // Modes returns every mode, in the order of the documentation.
 func Modes() []Mode {
-	return []Mode{ModeLayer, ModeLayerVerity, ModeImage, ModeImageVerity}
+	return []Mode{ModeLayer, ModeLayerVerity, ModeImage, ModeImageVerity, ModeGuestPull, ModeSharedFS}
 }
 
 // Verity says whether the mode promises dm-verity on every volume.

@@ -45,7 +45,8 @@ func TestModes(t *testing.T) {
 		}
 	}
 	if _, err := kata.ParseMode("verity"); err == nil ||
-		err.Error() != `mode "verity" is unknown; valid are layer, layer-verity, image, image-verity` {
+		err.Error() != `mode "verity" is unknown; valid are layer, layer-verity, image, image-verity, `+
+			"guest-pull, shared-fs" {
 		t.Errorf("got %v", err)
 	}
 	for _, tt := range []struct {

@@ -56,7 +56,26 @@ type Description struct {
 type ManifestVolume struct {
 	Description
 	Path    string `json:"path"`     // absolute, its base name is FileName
-	LayerID string `json:"layer_id"` // of containers/storage
+	LayerID string `json:"layer_id"` // of containers/storage; of an image volume, the image's top layer
+	FileID
+}
+
+// FileID tells one file from another that was put in its place.
+type FileID struct {
+	Device uint64 `json:"device"` // st_dev
+	Inode  uint64 `json:"inode"`  // st_ino
+}
+
+// RWLayerName is the name of every RWLayer's file. Kata's Go runtime insists on it.
+const RWLayerName = "rwlayer.img"
+
+// RWLayer is a file system image for what a container in a VM writes. It comes from the host and is not verified: it
+// could hide any file of the image, so it must not be used where verity is promised.
+type RWLayer struct {
+	Path   string `json:"path"`    // absolute, its base name is RWLayerName
+	FSType string `json:"fs_type"` // "ext4"
+	Size   int64  `json:"size"`    // in bytes; the file is sparse
+	FileID
 }
 
 // Manifest describes the rootfs of one container as volumes. The driver writes it beside the container's mount point;
@@ -69,6 +88,20 @@ type Manifest struct {
 	// Volumes has the lowest layer first, and each volume once, as the topmost layer that has it: a copy further down
 	// shows nothing that the topmost one does not.
 	Volumes []ManifestVolume `json:"volumes"`
+
+	// Image is the union of Volumes as one volume. If Volumes has one entry only, that is the image, too, and Image is
+	// equal to it.
+	Image *ManifestVolume `json:"image,omitempty"`
+
+	// NoImage says why Image is missing, for example because the file system cannot share blocks between files.
+	NoImage string `json:"no_image,omitempty"`
+
+	// DiffIDs has the diffID of every layer of the image, lowest first, as the image's configuration lists them: also
+	// of those whose volume another layer has, too.
+	DiffIDs []string `json:"diff_ids,omitempty"`
+
+	// RWLayer is where a VM keeps what the container writes; nil: in the guest's memory.
+	RWLayer *RWLayer `json:"rw_layer,omitempty"`
 
 	// Refusal says why this rootfs cannot be given to a VM as volumes, for example because a parent layer is a
 	// plain directory. Empty if it can.
@@ -152,12 +185,42 @@ func ParseManifest(b []byte) (*Manifest, error) {
 			return nil, fmt.Errorf("volumes[%d]: %w", i, err)
 		}
 	}
+	if m.Image != nil {
+		if err := m.Image.check(); err != nil {
+			return nil, fmt.Errorf("image: %w", err)
+		}
+	}
+	if m.RWLayer != nil {
+		if err := m.RWLayer.check(); err != nil {
+			return nil, fmt.Errorf("rw_layer: %w", err)
+		}
+	}
 	return m, nil
 }
 
+func checkPath(path, name string) error {
+	if !filepath.IsAbs(path) || filepath.Clean(path) != path || filepath.Base(path) != name {
+		return fmt.Errorf("path %q is not a clean absolute path to a file named %s", path, name)
+	}
+	return nil
+}
+
+func (l *RWLayer) check() error {
+	if err := checkPath(l.Path, RWLayerName); err != nil {
+		return err
+	}
+	if l.FSType != "ext4" {
+		return fmt.Errorf("fs_type %q; want ext4", l.FSType)
+	}
+	if l.Size <= 0 {
+		return fmt.Errorf("size %d", l.Size)
+	}
+	return nil
+}
+
 func (v *ManifestVolume) check() error {
-	if !filepath.IsAbs(v.Path) || filepath.Clean(v.Path) != v.Path || filepath.Base(v.Path) != FileName {
-		return fmt.Errorf("path %q is not a clean absolute path to a file named %s", v.Path, FileName)
+	if err := checkPath(v.Path, FileName); err != nil {
+		return err
 	}
 	if v.Size <= 0 {
 		return fmt.Errorf("size %d", v.Size)
