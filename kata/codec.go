@@ -17,17 +17,26 @@ import (
 const maxEncoded = 512 << 10
 
 func encode(v any) (string, error) {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	if err := e.Encode(v); err != nil {
+	b, err := marshal(v)
+	if err != nil {
 		return "", err
 	}
-	s := base64.StdEncoding.EncodeToString(bytes.TrimSuffix(b.Bytes(), []byte("\n")))
+	s := base64.StdEncoding.EncodeToString(b)
 	if len(s) > maxEncoded {
 		return "", fmt.Errorf("larger than %d bytes", maxEncoded)
 	}
 	return s, nil
+}
+
+// marshal writes compact JSON that keeps <, > and & as they are.
+func marshal(v any) ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }
 
 // decode reads v, a pointer to a struct, from base64 of JSON, and returns the paths of the fields that were there.
@@ -42,6 +51,14 @@ func decode(s string, v any) (present map[string]bool, err error) {
 	b, err := base64.StdEncoding.Strict().DecodeString(s)
 	if err != nil {
 		return nil, fmt.Errorf("base64: %w", err)
+	}
+	return unmarshal(b, v)
+}
+
+// unmarshal reads v, a pointer, from JSON, as strictly as checkKeys.
+func unmarshal(b []byte, v any) (present map[string]bool, err error) {
+	if len(b) > maxEncoded {
+		return nil, fmt.Errorf("json: %d bytes; at most %d are accepted", len(b), maxEncoded)
 	}
 	if !utf8.Valid(b) {
 		return nil, errors.New("json: not UTF-8")
@@ -72,7 +89,17 @@ func checkText(field, s string) error {
 	return checkUTF8(field, s)
 }
 
+// Limits of single fields, beyond which nothing is right: a path of the kernel's PATH_MAX, a file system's name.
+const (
+	maxPath   = 4095
+	maxFSType = 64
+)
+
+// checkPath wants a clean absolute path of one line.
 func checkPath(field, s string) error {
+	if len(s) > maxPath {
+		return fmt.Errorf("%s has %d bytes; a path has at most %d", field, len(s), maxPath)
+	}
 	if !path.IsAbs(s) || path.Clean(s) != s {
 		return fmt.Errorf("%s %q is not a clean absolute path", field, s)
 	}

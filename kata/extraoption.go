@@ -2,7 +2,6 @@ package kata
 
 import (
 	"fmt"
-	"slices"
 
 	"github.com/crio-erofs/crio-erofs/driver/volume"
 )
@@ -46,60 +45,44 @@ type ExtraOption struct {
 	Verity string `json:"verity"`
 }
 
-// NewLayerOption describes a volume of a manifest as an ExtraOption.
+// NewLayerOption describes a layer's volume of a manifest as an ExtraOption.
 func NewLayerOption(v *volume.ManifestVolume) *ExtraOption {
-	o := &ExtraOption{Type: OptionRawLayerBlock, Source: v.Path, Version: FSTypeErofs}
+	return newBlockOption(OptionRawLayerBlock, v)
+}
+
+// NewImageOption describes the volume of a whole image as an ExtraOption.
+func NewImageOption(v *volume.ManifestVolume) *ExtraOption {
+	return newBlockOption(OptionRawImageBlock, v)
+}
+
+func newBlockOption(t OptionType, v *volume.ManifestVolume) *ExtraOption {
+	o := &ExtraOption{Type: t, Source: v.Path, Version: FSTypeErofs}
 	if d := NewDMVerity(v.Verity); d != nil {
 		o.Verity = d.Parameters()
 	}
 	return o
 }
 
-// raw says whether the option is of a raw block type.
-func (o *ExtraOption) raw() bool {
-	return o.Type == OptionRawImageBlock || o.Type == OptionRawLayerBlock
+// NewPullOption describes an image that the guest pulls: the RFC wants the image's labels, all of them, in Config and
+// nothing else. They are written as a JSON object, whose keys are sorted.
+func NewPullOption(labels map[string]string) (*ExtraOption, error) {
+	if labels == nil {
+		labels = map[string]string{}
+	}
+	b, err := marshal(labels)
+	if err != nil {
+		return nil, err
+	}
+	return &ExtraOption{Type: OptionRuntimeAgentPull, Config: string(b)}, nil
 }
 
-// Validate checks the option by the RFC's table of which type uses which field; the error names the field.
-func (o *ExtraOption) Validate() error {
-	if !slices.Contains(optionTypes, o.Type) {
-		return fmt.Errorf("type %q is unknown; valid are %q", o.Type, optionTypes)
+// Labels returns the labels in the Config of an option of type OptionRuntimeAgentPull.
+func (o *ExtraOption) Labels() (map[string]string, error) {
+	labels := map[string]string{}
+	if _, err := unmarshal([]byte(o.Config), &labels); err != nil {
+		return nil, fmt.Errorf("config is not a JSON object of labels: %w", err)
 	}
-	if o.Type != OptionRuntimeAgentPull {
-		if err := checkPath("source", o.Source); err != nil {
-			return err
-		}
-	}
-	if o.raw() {
-		return o.validateRaw()
-	}
-	// A configuration of nydusd may well have line ends.
-	for _, f := range [][2]string{{"config", o.Config}, {"snapshotdir", o.Snapshotdir}, {"fs_version", o.Version},
-		{"verity", o.Verity}} {
-		if err := checkUTF8(f[0], f[1]); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (o *ExtraOption) validateRaw() error {
-	if o.Config != "" {
-		return fmt.Errorf("config is not empty, but type %s does not use it", o.Type)
-	}
-	if o.Snapshotdir != "" {
-		return fmt.Errorf("snapshotdir is not empty, but type %s does not use it", o.Type)
-	}
-	if o.Version != "" && o.Version != FSTypeErofs {
-		return fmt.Errorf("fs_version %q is not %q, the file system of a volume", o.Version, FSTypeErofs)
-	}
-	if o.Verity == "" {
-		return nil
-	}
-	if _, err := ParseParameters(o.Verity); err != nil {
-		return fmt.Errorf("verity: %w", err)
-	}
-	return nil
+	return labels, nil
 }
 
 // Encode returns the option as the value of an annotation: base64 of its JSON.

@@ -48,6 +48,53 @@ func TestExtraOptionGolden(t *testing.T) {
 	}
 }
 
+// pullOption is an option of type runtime-agent-pull with one more field; labels is escaped JSON.
+func pullOption(field, labels string) string {
+	return `{"type":"runtime-agent-pull","config":"` + labels + `",` + field + `}`
+}
+
+// nydusOf is an option of a nydus type with one part replaced.
+func nydusOf(typ, old, new string) string {
+	return strings.Replace(`{"type":"`+typ+`","source":"/b","config":"{}","snapshotdir":"/s","fs_version":"v6",`+
+		`"verity":""}`, old, new, 1)
+}
+
+// Every type of the RFC, with the fields that its table gives it.
+func TestEveryOptionType(t *testing.T) {
+	pull, err := kata.NewPullOption(map[string]string{"b": "<&>\n", "a": ""})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if pull.Config != `{"a":"","b":"<&>\n"}` {
+		t.Errorf("labels are written as %s", pull.Config)
+	}
+	bare, err := kata.NewPullOption(nil)
+	if err != nil || bare.Config != "{}" {
+		t.Errorf("no labels are %+v, %v", bare, err)
+	}
+	for _, o := range []*kata.ExtraOption{
+		{Type: kata.OptionNydusImageFS, Source: "/b", Config: "{}", Snapshotdir: "/s", Version: "v5"},
+		{Type: kata.OptionNydusImageFSOld, Source: "/b", Config: "{}", Snapshotdir: "/s", Version: "rafsv6"},
+		{Type: kata.OptionNydusImageBlock, Source: "/b", Config: "{}", Snapshotdir: "/s", Verity: goldenParameters},
+		{Type: kata.OptionNydusLayerBlock, Source: "/b", Config: "{}", Snapshotdir: "/s"},
+		{Type: kata.OptionRawImageBlock, Source: "/b"},
+		kata.NewImageOption(testVolume()), kata.NewLayerOption(testVolume()), pull, bare,
+	} {
+		s, err := o.Encode()
+		if err != nil {
+			t.Errorf("%q: %v", o.Type, err)
+			continue
+		}
+		if back, err := kata.DecodeExtraOption(s); err != nil || *back != *o {
+			t.Errorf("%+v came back as %+v, %v", o, back, err)
+		}
+	}
+	labels, err := pull.Labels()
+	if err != nil || !reflect.DeepEqual(labels, map[string]string{"b": "<&>\n", "a": ""}) {
+		t.Errorf("labels came back as %q, %v", labels, err)
+	}
+}
+
 func TestDecodeNydusOption(t *testing.T) {
 	o, err := kata.DecodeExtraOption(b64(nydusOption))
 	if err != nil {
@@ -75,12 +122,31 @@ func TestDecodeExtraOptionErrors(t *testing.T) {
 		{"twice", swap(`"config"`, `"source":"/etc/shadow","config"`), "source appears twice"},
 		{"null field", swap(`"config":""`, `"config":null`), "config is null"},
 		{"relative source", swap(path, `../layer.erofs`), `source "../layer.erofs" is not a clean absolute path`},
-		{"no source", swap(path, ``), `source "" is not a clean absolute path`},
-		{"config", swap(`"config":""`, `"config":"{}"`), "config is not empty"},
-		{"snapshotdir", swap(`"snapshotdir":""`, `"snapshotdir":"/a"`), "snapshotdir is not empty"},
+		{"no source", swap(path, ``), `source is missing: type "raw-layer-block" needs it`},
+		{"config", swap(`"config":""`, `"config":"{}"`), "config does not belong to type"},
+		{"snapshotdir", swap(`"snapshotdir":""`, `"snapshotdir":"/a"`), "snapshotdir does not belong to type"},
 		{"fs_version", swap(`"fs_version":"erofs"`, `"fs_version":"v6"`), `fs_version "v6"`},
 		{"verity", swap(`--format=1`, `--format=7`), "verity: hash_type 7"},
 		{"surrogate", `{"type":"runtime-agent-pull","config":"\udc00"}`, "config \"\uFFFD\" is not UTF-8"},
+		{"pull of a source", pullOption(`"source":"/a"`, `{}`), "source does not belong"},
+		{"pull with a directory", pullOption(`"snapshotdir":"/a"`, `{}`), "snapshotdir does not belong"},
+		{"pull with a version", pullOption(`"fs_version":"erofs"`, `{}`), "fs_version does not belong"},
+		{"pull with verity", pullOption(`"verity":"x"`, `{}`), "verity does not belong"},
+		{"pull without labels", pullOption(`"source":""`, ``), "config is missing"},
+		{"labels are a list", pullOption(`"source":""`, `[]`), "config is not a JSON object of labels"},
+		{"labels are null", pullOption(`"source":""`, `null`), "config is not a JSON object of labels: the whole is null"},
+		{"label is a number", pullOption(`"source":""`, `{\"a\":1}`), "config is not a JSON object of labels"},
+		{"label is null", pullOption(`"source":""`, `{\"a\":null}`), "labels: a is null"},
+		{"label twice", pullOption(`"source":""`, `{\"a\":\"1\",\"a\":\"2\"}`), "labels: a appears twice"},
+		{"nydus without config", nydusOf("", `"config":"{}"`, `"config":""`), "config is missing"},
+		{"nydus without directory", nydusOf("", `"snapshotdir":"/s"`, `"snapshotdir":"s"`), `snapshotdir "s" is not`},
+		{"nydus without source", nydusOf("nydus-image-fs", `"source":"/b"`, `"source":""`), "source is missing"},
+		{"nydus of erofs", nydusOf("nydus-image-fs", `"v6"`, `"erofs"`), `fs_version "erofs" is no version of RAFS`},
+		{"nydus fs with verity", nydusOf("nydus-image-fs", `"verity":""`, `"verity":"x"`), "verity does not belong"},
+		{"nydus block with a version", nydusOf("nydus-layer-block", ``, ``), "fs_version does not belong"},
+		{"nydus block, bad verity", nydusOf("nydus-image-block", `"fs_version":"v6","verity":""`, `"verity":"x"`),
+			"verity: --format is missing"},
+		{"long source", swap(path, "/"+strings.Repeat("a", 4095)), "source has 4096 bytes"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			o, err := kata.DecodeExtraOption(b64(tt.json))

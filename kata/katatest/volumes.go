@@ -27,17 +27,33 @@ const (
 		`"blocknum":1038,"blocksize":512,"hashsize":4096,"offset":532480}}`
 )
 
-// GoodVolumes has what every decoder accepts.
+// GoodVolumes has what every decoder accepts: every type, with all fields that it may have and with no more than it
+// needs.
 var GoodVolumes = []string{
 	Volume,
 	VolumeNoVerity,
 	NydusVolume,
-	`{"volume_type":"image_guest_pull","source":"example.org/busybox","image_pull":{"metadata":{"a.b/c":"d"}}}`,
-	`{"volume_type":"direct_block","source":"/dev/sdb","fs_type":"xfs","direct_volume":{"metadata":{}}}`,
-	`{"volume_type":"image_nydus_fs","source":"/b","fs_type":"rafsv6",` +
-		`"nydus_image":{"config":"{\n}","snapshot_dir":"/s"}}`,
+	swap(`layer_raw_block`, `image_raw_block`),
 	swap(`"salt":"-"`, `"salt":"00ff"`),
 	swap(`"no_superblock":true`, `"no_superblock":false`),
+	`{"volume_type":"image_guest_pull","source":"example.org/busybox","image_pull":{"metadata":{"a.b/c":"d"}}}`,
+	`{"volume_type":"image_guest_pull","source":"busybox","fs_type":"overlay_fs","options":["a=b"],` +
+		`"image_pull":{"metadata":{}}}`,
+	`{"volume_type":"direct_block","source":"/dev/sdb","fs_type":"xfs"}`,
+	`{"volume_type":"direct_block","source":"/dev/sdb","fs_type":"xfs","options":["ro"],"direct_volume":{"metadata":{}}}`,
+	nydus("image_nydus_fs", "rafsv6", ""),
+	nydus("layer_nydus_fs", "rafsv5", ""),
+	nydus("image_nydus_block", "rafsv6", ""),
+	nydus("layer_nydus_block", "rafsv6", verity),
+}
+
+// verity is the dm_verity of Volume.
+var verity = Volume[strings.Index(Volume, `,"dm_verity"`) : len(Volume)-1]
+
+// nydus returns a volume of one of the nydus types; more is JSON to append.
+func nydus(volumeType, fsType, more string) string {
+	return `{"volume_type":"` + volumeType + `","source":"/b/image.boot","fs_type":"` + fsType + `",` +
+		`"nydus_image":{"config":"{\n}","snapshot_dir":"/s"}` + more + `}`
 }
 
 // BadVolume is what package kata refuses.
@@ -46,8 +62,8 @@ type BadVolume struct {
 	JSON string
 	Want string // is in the error
 
-	// KataAccepts says that Kata's Go parser takes it: unlike us it ignores unknown keys and repeated ones, and it
-	// checks neither source nor file system.
+	// KataAccepts says that Kata's Go parser takes it: unlike us it ignores unknown keys and repeated ones, checks
+	// neither source nor file system, and lets a type have the fields of another.
 	KataAccepts bool
 }
 
@@ -93,11 +109,31 @@ var BadVolumes = []BadVolume{
 	{"offset off a block", swap(`"offset":4255744`, `"offset":4255745`), "dm_verity.offset 4255745", false},
 	{"salt", swap(`"salt":"-"`, `"salt":"zz"`), `dm_verity.salt "zz"`, true},
 	{"format", swap(`"hash_type":1`, `"hash_type":2`), "dm_verity.hash_type 2", true},
+	{"long source", swap(Path, "/"+strings.Repeat("a", 4095)), "source has 4096 bytes", true},
+	{"long fs_type", swap(`"fs_type":"erofs"`, `"fs_type":"`+strings.Repeat("a", 65)+`"`), "fs_type has 65 bytes", true},
 	{"empty metadata", `{"volume_type":"image_guest_pull","source":"a","image_pull":{}}`,
 		"image_pull.metadata is missing", false},
-	{"empty direct", swap(`"options"`, `"direct_volume":{},"options"`), "direct_volume.metadata is missing", false},
-	{"empty nydus", swap(`"options"`, `"nydus_image":{"config":"","snapshot_dir":""},"options"`),
-		"nydus_image has neither", false},
+	{"empty direct", `{"volume_type":"direct_block","source":"/dev/sdb","fs_type":"xfs","direct_volume":{}}`,
+		"direct_volume.metadata is missing", false},
+	{"empty nydus", `{"volume_type":"image_nydus_fs","source":"/b","fs_type":"rafsv6",` +
+		`"nydus_image":{"config":"","snapshot_dir":""}}`, "nydus_image.config is empty", false},
+	{"nydus without directory", `{"volume_type":"image_nydus_fs","source":"/b","fs_type":"rafsv6",` +
+		`"nydus_image":{"config":"{}","snapshot_dir":""}}`, `nydus_image.snapshot_dir "" is not a clean absolute`, true},
+	{"no nydus", `{"volume_type":"layer_nydus_block","source":"/b","fs_type":"rafsv6"}`, "nydus_image is missing", true},
+	{"nydus block of v5", nydus("image_nydus_block", "rafsv5", ""), `fs_type "rafsv5" does not belong`, true},
+	{"nydus of erofs", nydus("layer_nydus_fs", "erofs", ""), `fs_type "erofs" does not belong`, true},
+	{"nydus fs with verity", nydus("layer_nydus_fs", "rafsv6", verity), "dm_verity does not belong", true},
+	{"nydus with options", nydus("layer_nydus_fs", "rafsv6", `,"options":["ro"]`), "options does not belong", true},
+	{"raw with nydus", swap(`"options"`, `"nydus_image":{"config":"{}","snapshot_dir":"/s"},"options"`),
+		"nydus_image does not belong", true},
+	{"raw with pull", swap(`"options"`, `"image_pull":{"metadata":{}},"options"`), "image_pull does not belong", true},
+	{"raw with direct", swap(`"options"`, `"direct_volume":{"metadata":{}},"options"`), "direct_volume does not", true},
+	{"direct with verity", swap("layer_raw_block", "direct_block"), "dm_verity does not belong", true},
+	{"pull with verity", `{"volume_type":"image_guest_pull","source":"a","image_pull":{"metadata":{}}` + verity + `}`,
+		"dm_verity does not belong", true},
+	{"pull of a file system", `{"volume_type":"image_guest_pull","source":"a","fs_type":"erofs",` +
+		`"image_pull":{"metadata":{}}}`, `fs_type "erofs" does not belong`, true},
+	{"pull without metadata", `{"volume_type":"image_guest_pull","source":"a"}`, "image_pull is missing", true},
 	{"no image", `{"volume_type":"image_guest_pull","image_pull":{"metadata":{}}}`, "source is empty", true},
 	{"label twice", `{"volume_type":"image_guest_pull","source":"a","image_pull":{"metadata":{"x":"1","x":"2"}}}`,
 		"image_pull.metadata.x appears twice", true},
