@@ -17,23 +17,39 @@ type Stats struct {
 	SkippedXattrs int64 // attributes that an image does not keep, see docs/format.md
 }
 
-// Image describes an image that Build has written.
+// Image describes an image that was written, all but its first block, which is known last.
 type Image struct {
 	Head   [BlockSize]byte // belongs before everything that was written
 	Blocks uint64          // the head included; of 4096 bytes, or of TarfsBlockSize
 	Stats  Stats
 }
 
-// Build reads a layer's uncompressed tar to the end of its archive and writes the image to w, all but its first block,
-// which is known last and returned. What it writes is a multiple of BlockSize. If w is an io.ReaderFrom, file data is
-// read straight into it. On an error, what was written is of no use.
-func Build(w io.Writer, layer io.Reader) (*Image, error) {
+// Aligned is an image of the aligned layout in the making: file data is written, the metadata is not.
+type Aligned struct {
+	data   *alignedData
+	reader *layerReader
+}
+
+// ReadAligned reads a layer's uncompressed tar to the end of its archive and writes its file data to w, which comes
+// behind the image's first block. What it writes is a multiple of BlockSize. If w is an io.ReaderFrom, file data is read
+// straight into it. On an error, what was written is of no use.
+func ReadAligned(w io.Writer, layer io.Reader) (*Aligned, error) {
 	data := &alignedData{w: w, blocks: 1}
 	l := &layerReader{data: data, root: newRoot()}
 	if err := l.readLayer(layer); err != nil {
 		return nil, err
 	}
-	img, err := writeMetadata(w, l.root, data.blocks, blockBits)
+	return &Aligned{data: data, reader: l}, nil
+}
+
+// WriteMetadata writes what follows the file data to w, a multiple of BlockSize, and returns the image.
+func (a *Aligned) WriteMetadata(w io.Writer) (*Image, error) {
+	return a.reader.writeMetadata(w, a.data.blocks, blockBits)
+}
+
+// writeMetadata writes the metadata of the layer that was read.
+func (l *layerReader) writeMetadata(w io.Writer, blocks uint64, bits uint8) (*Image, error) {
+	img, err := writeMetadata(w, l.root, blocks, bits)
 	if err != nil {
 		return nil, err
 	}

@@ -40,7 +40,11 @@ func image(t testing.TB, names ...string) []byte {
 		t.Fatal(err)
 	}
 	var b bytes.Buffer
-	img, err := erofs.Build(&b, &layer)
+	aligned, err := erofs.ReadAligned(&b, &layer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	img, err := aligned.WriteMetadata(&b)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -24,8 +24,8 @@ type Merged struct {
 }
 
 // Merge makes the union of layers, the lowest first, as overlayfs would show it: whiteouts and opaque directories are
-// applied and gone, a directory has the metadata of the topmost layer that has it. The layers must be images that Build
-// has written.
+// applied and gone, a directory has the metadata of the topmost layer that has it. The layers must be aligned images of
+// this package.
 func Merge(layers []io.ReaderAt) (*Merged, error) {
 	if len(layers) == 0 {
 		return nil, errors.New("no layers to merge")

@@ -19,7 +19,7 @@ func corrupt(format string, args ...any) error {
 // image.
 const maxMetadata = 1 << 31
 
-// treeReader reads the tree of an image that Build has made. It takes nothing on trust: every length and place is
+// treeReader reads the tree of an aligned image of ours. It takes nothing on trust: every length and place is
 // checked against the image before it is used.
 type treeReader struct {
 	r       io.ReaderAt

@@ -27,7 +27,7 @@ type Header struct {
 	ChecksumOK    bool   // the superblock's checksum fits, or there is none
 }
 
-// FormatVersion returns the format version that Build noted in the image, or 0 if the image is not one of Build's.
+// FormatVersion returns the format version that an image of ours notes, or 0 if it is not one.
 func (h *Header) FormatVersion() int {
 	s, ok := strings.CutPrefix(h.Label, labelPrefix)
 	if !ok {

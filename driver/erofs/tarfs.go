@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 )
@@ -30,13 +31,24 @@ const (
 type Tarfs struct {
 	in     *tarReader
 	reader layerReader
-	blocks uint64    // head and tar
-	apart  []tarFile // files that cannot stay where the tar has them
-	last   tarFile   // placed
+	blocks uint64      // head and tar, and the files that were put behind it
+	sparse io.Writer   // nil, or gets the sparse files, too, each filled to whole blocks
+	apart  []ApartFile // cannot stay where the tar has them
+	last   ApartFile   // placed
 	buf    []byte
 }
 
-type tarFile struct {
+// ApartFile is a file whose data is not used where the tar has it.
+type ApartFile struct {
+	// Sparse says that the tar has the file in pieces. Other files are apart because of what follows them in the tar.
+	Sparse bool
+	Blocks uint64 // of TarfsBlockSize, that its data takes
+
+	// First is the block of the image at which the tar has the file's data, if that is in one piece. Last is how the last
+	// of its blocks ought to be.
+	First uint64
+	Last  [TarfsBlockSize]byte
+
 	node   *node
 	offset int64 // of its first header in the tar
 }
@@ -50,13 +62,13 @@ type tarReader struct {
 
 	padStart, padEnd int64 // of the file
 	dirty            bool  // some of that is not zero
+
+	last [TarfsBlockSize]byte // the file's last block up to padStart, of files that have something to pad
 }
 
 func (t *tarReader) Read(p []byte) (int, error) {
 	n, err := t.r.Read(p)
-	if from, to := max(t.padStart-t.n, 0), min(t.padEnd-t.n, int64(n)); from < to {
-		t.dirty = t.dirty || !bytes.Equal(p[from:to], zeroBlock[:to-from])
-	}
+	t.look(p[:n])
 	t.n += int64(n)
 	if n > 0 {
 		if _, werr := t.w.Write(p[:n]); werr != nil {
@@ -66,10 +78,29 @@ func (t *tarReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// startFile says that the next size bytes are a file's.
+func (t *tarReader) startFile(size int64) {
+	t.padStart = t.n + size
+	t.padEnd = (t.padStart + TarfsBlockSize - 1) &^ (TarfsBlockSize - 1)
+	t.last = [TarfsBlockSize]byte{}
+}
+
+// look looks at the part of the file's last block, and of what fills it, in what has been read.
+func (t *tarReader) look(p []byte) {
+	if from, to := max(t.padStart-t.n, 0), min(t.padEnd-t.n, int64(len(p))); from < to {
+		t.dirty = t.dirty || !bytes.Equal(p[from:to], zeroBlock[:to-from])
+	}
+	start := t.padEnd - TarfsBlockSize
+	if from, to := max(start-t.n, 0), min(t.padStart-t.n, int64(len(p))); from < to {
+		copy(t.last[t.n+from-start:], p[from:to])
+	}
+}
+
 // ReadTarfs reads a layer's uncompressed tar to the end of the stream and writes it to w, which comes behind the head,
-// filled to a multiple of TarfsBlockSize.
-func ReadTarfs(w io.Writer, layer io.Reader) (*Tarfs, error) {
-	t := &Tarfs{in: &tarReader{r: layer, w: w}}
+// filled to a multiple of TarfsBlockSize. If sparse is not nil, it gets the data of sparse files whole, in the order of
+// the tar, each file filled to such a multiple, too: for callers who do not keep what w gets.
+func ReadTarfs(w io.Writer, layer io.Reader, sparse io.Writer) (*Tarfs, error) {
+	t := &Tarfs{in: &tarReader{r: layer, w: w}, sparse: sparse}
 	t.reader = layerReader{data: t, root: newRoot(), count: func() int64 { return t.in.n }}
 	if err := t.reader.readLayer(t.in); err != nil {
 		return nil, err
@@ -85,22 +116,28 @@ func ReadTarfs(w io.Writer, layer io.Reader) (*Tarfs, error) {
 // place implements fileData. The tar's reader has read the headers and nothing of the data.
 func (t *Tarfs) place(n *node, hdr *tar.Header, data io.Reader) error {
 	t.endFile()
-	file := tarFile{node: n, offset: t.reader.start}
-	if isSparse(hdr) {
+	file := ApartFile{node: n, offset: t.reader.start, Blocks: tarfsBlocks(n.size), Sparse: isSparse(hdr)}
+	if file.Sparse {
 		t.apart = append(t.apart, file)
-		return nil
+		if t.sparse == nil {
+			return nil
+		}
+		if _, err := io.CopyN(t.sparse, data, hdr.Size); err != nil {
+			return fmt.Errorf("sparse data of %d bytes: %w", n.size, noEOF(err))
+		}
+		return writeZeros(t.sparse, int(-n.size&(TarfsBlockSize-1)))
 	}
 	start := t.in.n
 	if start%TarfsBlockSize != 0 {
 		return fmt.Errorf("[should never happen] data at byte %d of the tar", start)
 	}
-	block := uint64(TarfsStart+start) / TarfsBlockSize
-	if block+n.size/TarfsBlockSize >= maxBlocks {
+	file.First = uint64(TarfsStart+start) / TarfsBlockSize
+	if file.First+n.size/TarfsBlockSize >= maxBlocks {
 		return fmt.Errorf("file of %d bytes makes the layer larger than the 2 TiB that an image of layout tarfs can have", n.size)
 	}
-	n.block = uint32(block)
+	n.block = uint32(file.First)
 	t.last = file
-	t.in.padStart, t.in.padEnd = start+hdr.Size, (start+hdr.Size+TarfsBlockSize-1)&^(TarfsBlockSize-1)
+	t.in.startFile(hdr.Size)
 	if t.buf == nil {
 		t.buf = make([]byte, 256<<10)
 	}
@@ -112,50 +149,55 @@ func (t *Tarfs) place(n *node, hdr *tar.Header, data io.Reader) error {
 	return nil
 }
 
+func tarfsBlocks(size uint64) uint64 { return (size + TarfsBlockSize - 1) / TarfsBlockSize }
+
 // endFile is called when what follows the last file in its last block has been read.
 func (t *Tarfs) endFile() {
 	if t.in.dirty {
+		t.last.Last = t.in.last
 		t.apart = append(t.apart, t.last)
 	}
 	t.in.dirty = false
 }
 
-// Finish writes what follows the tar to w and returns the image. written has the tar from its first byte; sum is its
-// sha256.
-func (t *Tarfs) Finish(w io.Writer, written io.ReaderAt, sum [32]byte) (*Image, error) {
-	blocks := t.blocks
-	for _, s := range t.apart {
-		if err := t.writeApart(w, written, s); err != nil {
-			return nil, err
+// PlaceApart gives the files that cannot stay where the tar has them their places behind it, in the order in which it
+// calls put for them.
+func (t *Tarfs) PlaceApart(put func(ApartFile) error) error {
+	for _, f := range t.apart {
+		if err := put(f); err != nil {
+			return err
 		}
-		s.node.block = uint32(blocks)
-		blocks += (s.node.size + TarfsBlockSize - 1) / TarfsBlockSize
-		if blocks > maxBlocks {
-			return nil, fmt.Errorf("layer is larger than the 2 TiB that an image of layout tarfs can have")
+		f.node.block = uint32(t.blocks)
+		if t.blocks += f.Blocks; t.blocks > maxBlocks {
+			return errors.New("layer is larger than the 2 TiB that an image of layout tarfs can have")
 		}
 	}
-	img, err := writeMetadata(w, t.reader.root, blocks, tarfsBits)
+	return nil
+}
+
+// WriteMetadata writes what follows the tar and the files behind it to w, and returns the image. sum is the tar's
+// sha256.
+func (t *Tarfs) WriteMetadata(w io.Writer, sum [32]byte) (*Image, error) {
+	img, err := t.reader.writeMetadata(w, t.blocks, tarfsBits)
 	if err != nil {
 		return nil, err
 	}
-	t.reader.stats.Inodes = img.Stats.Inodes
-	img.Stats = t.reader.stats
 	b := append(img.Head[:0], tarfsMagic...)
 	b = binary.LittleEndian.AppendUint64(b, uint64(t.in.n))
 	_ = append(b, sum[:]...)
 	return img, nil
 }
 
-// writeApart writes a file whole, its holes as zeros.
-func (t *Tarfs) writeApart(w io.Writer, written io.ReaderAt, s tarFile) error {
-	tr := tar.NewReader(io.NewSectionReader(written, s.offset, t.in.n-s.offset))
+// CopyApart writes a file whole, its holes as zeros, to w. written has the tar from its first byte.
+func (t *Tarfs) CopyApart(w io.Writer, written io.ReaderAt, f ApartFile) error {
+	tr := tar.NewReader(io.NewSectionReader(written, f.offset, t.in.n-f.offset))
 	if _, err := tr.Next(); err != nil {
-		return fmt.Errorf("file at byte %d of the tar, read again: %w", s.offset, noEOF(err))
+		return fmt.Errorf("file at byte %d of the tar, read again: %w", f.offset, noEOF(err))
 	}
-	if _, err := io.CopyN(w, tr, int64(s.node.size)); err != nil {
-		return fmt.Errorf("file at byte %d of the tar, read again: %w", s.offset, noEOF(err))
+	if _, err := io.CopyN(w, tr, int64(f.node.size)); err != nil {
+		return fmt.Errorf("file at byte %d of the tar, read again: %w", f.offset, noEOF(err))
 	}
-	return writeZeros(w, int(-s.node.size&(TarfsBlockSize-1)))
+	return writeZeros(w, int(-f.node.size&(TarfsBlockSize-1)))
 }
 
 // TarInfo is what the head of an image of the tarfs layout says of its tar.

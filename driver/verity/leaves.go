@@ -1,12 +1,10 @@
 package verity
 
 import (
-	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"os"
-
-	"golang.org/x/sys/unix"
 )
 
 // maxInMemory is how many bytes of digests Leaves keep in memory: those of 512 MiB in blocks of 4096 bytes. What is
@@ -51,11 +49,10 @@ func (l *Leaves) place(s *Segment) error {
 		return nil
 	}
 	if l.spool == nil {
-		fd, err := unix.Open(l.SpoolDir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
-		if err != nil {
-			return fmt.Errorf("verity: temporary file in %s: %w", l.SpoolDir, err)
+		var err error
+		if l.spool, err = TempFile(l.SpoolDir); err != nil {
+			return err
 		}
-		l.spool = os.NewFile(uintptr(fd), "verity digests")
 	}
 	s.spool, s.offset = l.spool, l.spooled
 	l.spooled += size
@@ -87,16 +84,42 @@ func (l *Leaves) Append(digests []byte) error {
 // Blocks returns the number of data blocks.
 func (l *Leaves) Blocks() uint64 { return l.blocks }
 
-// digests returns a reader of all digests.
-func (l *Leaves) digests() io.Reader {
-	readers := make([]io.Reader, 0, len(l.segments)+1)
+// ReadAt reads digests as one run of bytes. All segments must be filled and done.
+func (l *Leaves) ReadAt(b []byte, offset int64) (n int, err error) {
+	if offset < 0 {
+		return 0, errors.New("verity: negative offset")
+	}
+	start := int64(0) // of the segment
 	for _, s := range l.segments {
-		readers = append(readers, bytes.NewReader(s))
+		if end := start + int64(len(s)); offset < end && n < len(b) {
+			k := copy(b[n:], s[offset-start:])
+			n, offset = n+k, offset+int64(k)
+		}
+		start += int64(len(s))
 	}
-	if l.spool != nil {
-		readers = append(readers, io.NewSectionReader(l.spool, 0, l.spooled))
+	switch {
+	case n == len(b):
+		return n, nil
+	case l.spool == nil:
+		return n, io.EOF
 	}
-	return io.MultiReader(readers...)
+	k, err := io.NewSectionReader(l.spool, 0, l.spooled).ReadAt(b[n:], offset-start)
+	return n + k, err
+}
+
+// digests returns a reader of all digests.
+func (l *Leaves) digests() io.Reader { return io.NewSectionReader(l, 0, int64(l.blocks)*DigestSize) }
+
+// TempFile returns a new file in dir that has no name and is gone when it is closed.
+func TempFile(dir string) (*os.File, error) {
+	f, err := os.CreateTemp(dir, ".crio-erofs.*") // O_TMPFILE is Linux's, and not of all file systems
+	if err != nil {
+		return nil, fmt.Errorf("temporary file: %w", err)
+	}
+	if err := os.Remove(f.Name()); err != nil {
+		return nil, errors.Join(fmt.Errorf("temporary file: %w", err), f.Close())
+	}
+	return f, nil
 }
 
 // Close frees what the leaves take outside of memory.

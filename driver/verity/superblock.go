@@ -1,12 +1,12 @@
 package verity
 
 import (
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
-
-	dmverity "github.com/containerd/go-dmverity/pkg/verity"
+	"strings"
 )
 
 // Params says how a volume is protected. Offsets are in bytes from the start of the file.
@@ -47,24 +47,48 @@ func UUID(root [DigestSize]byte) (uuid [16]byte) {
 	return uuid
 }
 
+// Offsets and values in the superblock (struct verity_sb of cryptsetup's lib/verity/verity.c), all of it little-endian.
+const (
+	superblockSize      = 512
+	signature           = "verity\x00\x00"
+	offsetVersion       = 8
+	offsetHashType      = 12
+	offsetUUID          = 16
+	offsetAlgorithm     = 32
+	offsetDataBlockSize = 64
+	offsetHashBlockSize = 68
+	offsetDataBlocks    = 72
+	offsetSaltSize      = 80
+
+	superblockVersion = 1
+	hashType          = 1 // 0 is Chromium OS's
+	algorithm         = "sha256"
+	algorithmSize     = 32
+)
+
 // WriteSuperblock writes the superblock for a tree with this root hash, and the zeros up to the tree, to w.
 func WriteSuperblock(w io.WriterAt, p Params, root [DigestSize]byte) error {
 	if err := p.check(); err != nil {
 		return fmt.Errorf("verity superblock: %w", err)
 	}
-	sb := dmverity.NewSuperblock() // sha256, hash type 1, no salt
-	sb.UUID = UUID(root)
-	sb.DataBlockSize = p.DataBlockSize
-	sb.HashBlockSize = HashBlockSize
-	sb.DataBlocks = p.DataBlocks
-	b, err := sb.Serialize()
-	if err != nil {
-		return err
-	}
-	if _, err := w.WriteAt(append(b, make([]byte, HashBlockSize-len(b))...), int64(p.HashOffset)); err != nil {
+	if _, err := w.WriteAt(encodeSuperblock(p, UUID(root)), int64(p.HashOffset)); err != nil {
 		return fmt.Errorf("verity superblock: %w", err)
 	}
 	return nil
+}
+
+// encodeSuperblock returns the hash block with the superblock.
+func encodeSuperblock(p Params, uuid [16]byte) []byte {
+	b, le := make([]byte, HashBlockSize), binary.LittleEndian
+	copy(b, signature)
+	le.PutUint32(b[offsetVersion:], superblockVersion)
+	le.PutUint32(b[offsetHashType:], hashType)
+	copy(b[offsetUUID:], uuid[:])
+	copy(b[offsetAlgorithm:], algorithm)
+	le.PutUint32(b[offsetDataBlockSize:], p.DataBlockSize)
+	le.PutUint32(b[offsetHashBlockSize:], HashBlockSize)
+	le.PutUint64(b[offsetDataBlocks:], p.DataBlocks)
+	return b
 }
 
 // ErrNoSuperblock is returned by ReadSuperblock where there is none: the volume has no tree.
@@ -72,7 +96,7 @@ var ErrNoSuperblock = errors.New("no verity superblock")
 
 // ReadSuperblock reads the superblock at hashOffset. It accepts only what WriteSuperblock writes.
 func ReadSuperblock(r io.ReaderAt, hashOffset uint64) (p Params, uuid [16]byte, err error) {
-	b := make([]byte, dmverity.SuperblockSize)
+	b := make([]byte, superblockSize)
 	if hashOffset > 1<<60 {
 		return p, uuid, fmt.Errorf("verity superblock at offset %d: beyond any file", hashOffset)
 	}
@@ -80,33 +104,31 @@ func ReadSuperblock(r io.ReaderAt, hashOffset uint64) (p Params, uuid [16]byte, 
 	if err != nil && !errors.Is(err, io.EOF) {
 		return p, uuid, fmt.Errorf("verity superblock at offset %d: %w", hashOffset, err)
 	}
-	if n < len(b) || string(b[:8]) != dmverity.VeritySignature {
+	if n < len(b) || string(b[:len(signature)]) != signature {
 		return p, uuid, fmt.Errorf("%w at offset %d", ErrNoSuperblock, hashOffset)
 	}
-	sb, err := dmverity.DeserializeSuperblock(b)
+	p, err = decodeSuperblock(b)
+	p.HashOffset = hashOffset
+	if err == nil {
+		err = p.check()
+	}
 	if err != nil {
 		return p, uuid, fmt.Errorf("verity superblock at offset %d: %w", hashOffset, err)
 	}
-	p = Params{DataBlockSize: sb.DataBlockSize, DataBlocks: sb.DataBlocks, HashOffset: hashOffset}
-	want := dmverity.DefaultSuperblock().Algorithm
-	if sb.HashType != 1 || sb.Algorithm != want || sb.SaltSize != 0 || sb.HashBlockSize != HashBlockSize {
-		return p, uuid, fmt.Errorf("verity superblock at offset %d: hash type %d, algorithm %q, salt of %d bytes, hash "+
-			"block size %d; want 1, sha256, 0, %d", hashOffset, sb.HashType, trimZeros(sb.Algorithm[:]), sb.SaltSize,
-			sb.HashBlockSize, HashBlockSize)
-	}
-	if err := p.check(); err != nil {
-		return p, uuid, fmt.Errorf("verity superblock at offset %d: %w", hashOffset, err)
-	}
-	return p, sb.UUID, nil
+	return p, [16]byte(b[offsetUUID:]), nil
 }
 
-func trimZeros(b []byte) string {
-	for i, c := range b {
-		if c == 0 {
-			return string(b[:i])
-		}
+// decodeSuperblock returns what a superblock says, if it is one for trees of this package.
+func decodeSuperblock(b []byte) (Params, error) {
+	le := binary.LittleEndian
+	name := strings.TrimRight(string(b[offsetAlgorithm:][:algorithmSize]), "\x00")
+	version, typ := le.Uint32(b[offsetVersion:]), le.Uint32(b[offsetHashType:])
+	salt, hashBlock := le.Uint16(b[offsetSaltSize:]), le.Uint32(b[offsetHashBlockSize:])
+	if version != superblockVersion || typ != hashType || name != algorithm || salt != 0 || hashBlock != HashBlockSize {
+		return Params{}, fmt.Errorf("version %d, hash type %d, algorithm %q, salt of %d bytes, hash block size %d; "+
+			"want %d, %d, %s, 0, %d", version, typ, name, salt, hashBlock, superblockVersion, hashType, algorithm, HashBlockSize)
 	}
-	return string(b)
+	return Params{DataBlockSize: le.Uint32(b[offsetDataBlockSize:]), DataBlocks: le.Uint64(b[offsetDataBlocks:])}, nil
 }
 
 // ParseRoot decodes a root hash of 64 hex digits.

@@ -42,37 +42,15 @@ func Build(out *os.File, layer io.Reader, opts BuildOptions) (*Description, erro
 	if err := opts.fill(); err != nil {
 		return nil, err
 	}
-	in := &input{r: layer, progress: opts.Progress}
-	if !opts.NoDiffID {
-		in.sum = sha256.New()
-	}
-	var leaves *verity.Leaves
+	w := opts.imageWriter(layer)
+	w.out, w.written = out, out
 	if !opts.NoVerity {
-		leaves = &verity.Leaves{SpoolDir: filepath.Dir(out.Name())}
-		defer leaves.Close()
+		w.leaves = &verity.Leaves{SpoolDir: filepath.Dir(out.Name())}
+		defer w.leaves.Close()
 	}
-	w := imageWriter{out: out, in: in, leaves: leaves, block: opts.Layout.BlockSize()}
-	write := w.aligned
-	if opts.Layout == LayoutTarfs {
-		write = w.tarfs
-	}
-	size, err := write()
+	d, _, err := w.volume(opts.Layout)
 	if err != nil {
 		return nil, err
-	}
-	d := &Description{
-		Layout:        opts.Layout,
-		FormatVersion: erofs.FormatVersion,
-		Size:          size,
-	}
-	if in.sum != nil {
-		d.DiffID = "sha256:" + hex.EncodeToString(in.sum.Sum(nil))
-	}
-	if !opts.NoVerity {
-		if d.Verity, err = writeVerity(out, uint64(size), w.block, leaves); err != nil {
-			return nil, err
-		}
-		d.Size = int64(d.Verity.TreeOffset + verity.TreeSize(d.Verity.DataBlocks))
 	}
 	if err := out.Truncate(d.Size); err != nil { // the end may be a hole
 		return nil, fmt.Errorf("volume: %w", err)
@@ -80,8 +58,46 @@ func Build(out *os.File, layer io.Reader, opts BuildOptions) (*Description, erro
 	return d, nil
 }
 
+// imageWriter returns what reads a layer as the options say, and does not yet know where to write it.
+func (o *BuildOptions) imageWriter(layer io.Reader) *imageWriter {
+	in := &input{r: layer, progress: o.Progress}
+	if !o.NoDiffID {
+		in.sum = sha256.New()
+	}
+	return &imageWriter{in: in, block: o.Layout.BlockSize()}
+}
+
+// volume writes image and tree.
+func (w *imageWriter) volume(layout Layout) (*Description, *erofs.Image, error) {
+	img, size, err := w.image(layout)
+	if err != nil {
+		return nil, nil, err
+	}
+	d, err := describe(w.out, layout, size, w.leaves)
+	if err != nil {
+		return nil, nil, err
+	}
+	if w.in.sum != nil {
+		d.DiffID = "sha256:" + hex.EncodeToString(w.in.sum.Sum(nil))
+	}
+	return d, img, nil
+}
+
+// describe puts superblock and tree, if there are leaves, behind an image of this size, and describes the volume.
+func describe(out io.WriterAt, layout Layout, size int64, leaves *verity.Leaves) (d *Description, err error) {
+	d = &Description{Layout: layout, FormatVersion: erofs.FormatVersion, Size: size}
+	if leaves == nil {
+		return d, nil
+	}
+	if d.Verity, err = writeVerity(out, uint64(size), layout.BlockSize(), leaves); err != nil {
+		return nil, err
+	}
+	d.Size = int64(d.Verity.TreeOffset + verity.TreeSize(d.Verity.DataBlocks))
+	return d, nil
+}
+
 // writeVerity puts superblock and tree behind the dataSize bytes of data.
-func writeVerity(out *os.File, dataSize uint64, block int, leaves *verity.Leaves) (*Verity, error) {
+func writeVerity(out io.WriterAt, dataSize uint64, block int, leaves *verity.Leaves) (*Verity, error) {
 	p := verity.Params{DataBlockSize: uint32(block), DataBlocks: leaves.Blocks(), HashOffset: dataSize}
 	root, err := verity.WriteTree(out, int64(p.TreeOffset()), leaves)
 	if err != nil {

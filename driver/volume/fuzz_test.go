@@ -14,8 +14,8 @@ import (
 	"github.com/crio-erofs/crio-erofs/test/tree"
 )
 
-// FuzzBuild feeds anything as a layer, in both layouts. What is accepted must verify, and two other readers must find
-// their way through it: go-erofs and, for root, the kernel.
+// FuzzBuild feeds anything as a layer, in both layouts. What is accepted must verify and be measured alike, and two
+// other readers must find their way through it: go-erofs and, for root, the kernel.
 func FuzzBuild(f *testing.F) {
 	f.Add(makeTar(f, dir("d"), file("d/f", "data"), symlink("l", "d"), hardlink("h", "d/f"), file("l/g", "x"), file(".wh.y", "")))
 	f.Add(makeTar(f, file(strings.Repeat("long/", 60)+"f", "")))
@@ -36,7 +36,9 @@ func buildAndRead(t *testing.T, layer []byte, layout volume.Layout) {
 		t.Fatal(err)
 	}
 	defer out.Close()
-	d, err := volume.Build(out, bytes.NewReader(layer), volume.BuildOptions{Layout: layout})
+	opts := volume.BuildOptions{Layout: layout}
+	d, err := volume.Build(out, bytes.NewReader(layer), opts)
+	sameMeasured(t, bytes.NewReader(layer), opts, d, err)
 	if err != nil {
 		return
 	}

@@ -1,20 +1,23 @@
 package volume
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
-	"os"
+	"io"
 
 	"github.com/crio-erofs/crio-erofs/driver/erofs"
 	"github.com/crio-erofs/crio-erofs/driver/verity"
 )
 
-// imageWriter writes the EROFS image of a layer.
+// imageWriter writes the EROFS image of a layer, or only hashes it.
 type imageWriter struct {
-	out    *os.File
-	in     *input
-	leaves *verity.Leaves // nil: do not hash
-	block  int            // size of the blocks that are hashed
+	out      io.WriterAt
+	written  io.ReaderAt // what out got; nil: out keeps nothing
+	metadata io.Writer   // nil, or gets the metadata, too
+	in       *input
+	leaves   *verity.Leaves // nil: do not hash
+	block    int            // size of the blocks that are hashed
 }
 
 // head makes room for the digests of the head, whose content is known last.
@@ -37,69 +40,108 @@ func (w *imageWriter) stream(pos int64, write func(s *sink) error) (end int64, e
 	return 0, write(s)
 }
 
-// aligned writes an image of the aligned layout and returns its size.
-func (w *imageWriter) aligned() (int64, error) {
+// image writes the image and returns its first block and its size.
+func (w *imageWriter) image(layout Layout) (*erofs.Image, int64, error) {
 	head, err := w.head()
 	if err != nil {
-		return 0, err
+		return nil, 0, err
 	}
-	var img *erofs.Image
-	end, err := w.stream(blockSize, func(s *sink) (err error) {
-		img, err = erofs.Build(s, w.in)
-		return err
-	})
+	write := w.aligned
+	if layout == LayoutTarfs {
+		write = w.tarfs
+	}
+	img, end, err := write()
 	if err != nil {
-		return 0, err
+		return nil, 0, err
 	}
-	if err := w.in.drain(); err != nil {
-		return 0, err
-	}
-	return w.finish(img, end, head)
+	return img, end, w.finish(img, end, head)
 }
 
-// tarfs writes an image of the tarfs layout and returns its size.
-func (w *imageWriter) tarfs() (int64, error) {
-	head, err := w.head()
+// aligned writes an image of the aligned layout, all but its first block, and returns where it ends.
+func (w *imageWriter) aligned() (img *erofs.Image, end int64, err error) {
+	var a *erofs.Aligned
+	end, err = w.stream(blockSize, func(s *sink) (err error) {
+		a, err = erofs.ReadAligned(s, w.in)
+		return err
+	})
 	if err != nil {
-		return 0, err
+		return nil, 0, err
 	}
+	if err := w.in.drain(); err != nil {
+		return nil, 0, err
+	}
+	return w.writeMetadata(end, a.WriteMetadata)
+}
+
+// tarfs writes an image of the tarfs layout, all but its first block, and returns where it ends.
+func (w *imageWriter) tarfs() (img *erofs.Image, end int64, err error) {
 	var t *erofs.Tarfs
-	end, err := w.stream(erofs.TarfsStart, func(s *sink) (err error) {
-		t, err = erofs.ReadTarfs(s, w.in)
+	var sparse *verity.Leaves
+	end, err = w.stream(erofs.TarfsStart, func(s *sink) (err error) {
+		if w.written != nil {
+			t, err = erofs.ReadTarfs(s, w.in, nil)
+			return err
+		}
+		t, sparse, err = w.readTarfs(s)
 		return err
 	})
-	if err != nil {
-		return 0, err
+	if sparse != nil {
+		defer sparse.Close()
 	}
-	var img *erofs.Image
-	end, err = w.stream(end, func(s *sink) (err error) {
-		img, err = t.Finish(s, offsetReader{w.out, erofs.TarfsStart}, [32]byte(w.in.sum.Sum(nil)))
+	if err != nil {
+		return nil, 0, err
+	}
+	if w.written != nil {
+		end, err = w.copyApart(t, end)
+	} else {
+		end, err = w.digestApart(t, sparse, end)
+	}
+	if err != nil {
+		return nil, 0, err
+	}
+	sum := [sha256.Size]byte(w.in.sum.Sum(nil))
+	return w.writeMetadata(end, func(out io.Writer) (*erofs.Image, error) { return t.WriteMetadata(out, sum) })
+}
+
+// copyApart copies the files that cannot stay where the tar has them to pos.
+func (w *imageWriter) copyApart(t *erofs.Tarfs, pos int64) (end int64, err error) {
+	tar := offsetReader{w.written, erofs.TarfsStart}
+	return w.stream(pos, func(s *sink) error {
+		return t.PlaceApart(func(f erofs.ApartFile) error { return t.CopyApart(s, tar, f) })
+	})
+}
+
+// writeMetadata writes an image's metadata at pos.
+func (w *imageWriter) writeMetadata(pos int64, write func(io.Writer) (*erofs.Image, error)) (img *erofs.Image, end int64, err error) {
+	end, err = w.stream(pos, func(s *sink) (err error) {
+		var out io.Writer = s
+		if w.metadata != nil {
+			out = io.MultiWriter(s, w.metadata)
+		}
+		img, err = write(out)
 		return err
 	})
-	if err != nil {
-		return 0, err
-	}
-	return w.finish(img, end, head)
+	return img, end, err
 }
 
 // finish writes the head of an image that ends at end.
-func (w *imageWriter) finish(img *erofs.Image, end int64, head *verity.Segment) (int64, error) {
+func (w *imageWriter) finish(img *erofs.Image, end int64, head *verity.Segment) error {
 	if size := int64(img.Blocks) * int64(w.block); size != end {
-		return 0, fmt.Errorf("volume: [should never happen] image of %d bytes has its end at %d", size, end)
+		return fmt.Errorf("volume: [should never happen] image of %d bytes has its end at %d", size, end)
 	}
 	if _, err := w.out.WriteAt(img.Head[:], 0); err != nil {
-		return 0, fmt.Errorf("volume: EROFS superblock: %w", err)
+		return fmt.Errorf("volume: EROFS superblock: %w", err)
 	}
 	if head != nil {
 		verity.Digests(head.Digests, img.Head[:], w.block)
-		return end, head.Done()
+		return head.Done()
 	}
-	return end, nil
+	return nil
 }
 
 // offsetReader reads a file from an offset on.
 type offsetReader struct {
-	f      *os.File
+	f      io.ReaderAt
 	offset int64
 }
 

@@ -120,6 +120,12 @@ func TestKernelSeesWhatTarExtracts(t *testing.T) {
 func compareWithExtraction(t *testing.T, tarFile string, layout volume.Layout, extract []string, quirks map[string]bool) {
 	t.Helper()
 	path, d := build(t, tarFile, layout)
+	in, err := os.Open(tarFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	sameMeasured(t, in, volume.BuildOptions{Layout: layout}, d, nil)
 	if layout != volume.LayoutTarfs { // blocks of 512 bytes are beyond Debian 12's erofs-utils 1.5
 		run(t, "fsck.erofs", path)
 	}

@@ -2,12 +2,9 @@ package volume
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/crio-erofs/crio-erofs/driver/erofs"
 	"github.com/crio-erofs/crio-erofs/driver/verity"
@@ -38,35 +35,41 @@ func Merge(ctx context.Context, out *os.File, layers []Layer) (*Description, *Me
 		}
 		readers[i] = verity.NewReader(l.File, blockSize, sources[i].digests)
 	}
-	merged, err := erofs.Merge(readers)
+	var stats *MergeStats
+	all := &verity.Leaves{} // the layers' digests are in memory as it is
+	d, err := mergeVolumes(out, readers, all, func(leaves *verity.Leaves, extents []erofs.Extent) (err error) {
+		stats, err = takeExtents(ctx, out, sources, extents, leaves)
+		return err
+	})
+	return d, stats, err
+}
+
+// extentTaker puts data of layers where a merged image has it, and its digests into leaves.
+type extentTaker func(leaves *verity.Leaves, extents []erofs.Extent) error
+
+// mergeVolumes writes the volume with the union of the images in layers to out, all but the file data, which is take's,
+// and describes it. leaves is empty.
+func mergeVolumes(out io.WriterAt, layers []io.ReaderAt, leaves *verity.Leaves, take extentTaker) (*Description, error) {
+	merged, err := erofs.Merge(layers)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	leaves := &verity.Leaves{} // the layers' digests are in memory as it is
-	head, err := leaves.Grow(1)
+	w := imageWriter{out: out, leaves: leaves, block: blockSize}
+	head, err := w.head()
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	stats, err := takeExtents(ctx, out, sources, merged.Extents, leaves)
+	if err := take(leaves, merged.Extents); err != nil {
+		return nil, err
+	}
+	img, end, err := w.writeMetadata(int64(merged.Blocks)*blockSize, merged.WriteMetadata)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	s := newSink(out, int64(merged.Blocks)*blockSize, leaves, blockSize)
-	img, err := merged.WriteMetadata(s)
-	size, closeErr := s.close()
-	if err = errors.Join(err, closeErr); err != nil {
-		return nil, nil, err
+	if err := w.finish(img, end, head); err != nil {
+		return nil, err
 	}
-	if _, err := out.WriteAt(img.Head[:], 0); err != nil {
-		return nil, nil, fmt.Errorf("volume: EROFS superblock: %w", err)
-	}
-	verity.Digests(head.Digests, img.Head[:], blockSize)
-	d := &Description{Layout: LayoutAligned, FormatVersion: erofs.FormatVersion}
-	if d.Verity, err = writeVerity(out, uint64(size), blockSize, leaves); err != nil {
-		return nil, nil, err
-	}
-	d.Size = int64(d.Verity.TreeOffset + verity.TreeSize(d.Verity.DataBlocks))
-	return d, stats, nil
+	return describe(out, LayoutAligned, end, leaves)
 }
 
 // source is a layer that is open for merging.
@@ -133,20 +136,6 @@ func takeExtents(ctx context.Context, out *os.File, sources []source, extents []
 	return stats, nil
 }
 
-func cloneRange(out, in *os.File, e erofs.Extent) error {
-	return unix.IoctlFileCloneRange(int(out.Fd()), &unix.FileCloneRange{
-		Src_fd:      int64(in.Fd()),
-		Src_offset:  e.From * blockSize,
-		Src_length:  e.Blocks * blockSize,
-		Dest_offset: e.To * blockSize,
-	})
-}
-
-// cannotClone says whether an error of FICLONERANGE means that these files cannot share blocks (ioctl_ficlonerange(2)).
-func cannotClone(err error) bool {
-	return errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EXDEV) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOTTY)
-}
-
 // copyRange copies an extent. Holes stay holes: they are not even read.
 func copyRange(out, in *os.File, e erofs.Extent) error {
 	buf := make([]byte, chunkSize)
@@ -169,20 +158,4 @@ func copyRange(out, in *os.File, e erofs.Extent) error {
 		}
 	}
 	return nil
-}
-
-// nextData returns where the next data of a file are between from and end: both are end if there are none.
-func nextData(f *os.File, from, end int64) (start, stop int64, err error) {
-	start, err = unix.Seek(int(f.Fd()), from, unix.SEEK_DATA)
-	if errors.Is(err, unix.ENXIO) || err == nil && start >= end {
-		return end, end, nil
-	}
-	if err != nil {
-		return from, end, nil // a file system that cannot tell: all is data
-	}
-	stop, err = unix.Seek(int(f.Fd()), start, unix.SEEK_HOLE)
-	if err != nil {
-		return 0, 0, fmt.Errorf("%s: seek: %w", f.Name(), err)
-	}
-	return start, min(stop, end), nil
 }

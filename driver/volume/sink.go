@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"runtime"
 	"sync"
 
@@ -29,7 +28,7 @@ var zeros [holeSize]byte
 // sink writes a stream to a file, block after block, and hashes the blocks on the way: the stream's goroutine only
 // fills buffers. Long runs of zeros become holes; the file must not have had other bytes there.
 type sink struct {
-	file   *os.File
+	out    io.WriterAt
 	leaves *verity.Leaves // nil: do not hash
 	block  int            // size of the blocks that are hashed, in bytes
 	pos    int64          // where buf belongs in the file
@@ -47,10 +46,10 @@ type job struct {
 	leaves *verity.Segment
 }
 
-// newSink returns a sink whose stream starts at pos in file and is hashed in blocks of this size. close must be called.
-func newSink(file *os.File, pos int64, leaves *verity.Leaves, block int) *sink {
+// newSink returns a sink whose stream starts at pos of out and is hashed in blocks of this size. close must be called.
+func newSink(out io.WriterAt, pos int64, leaves *verity.Leaves, block int) *sink {
 	workers := max(2, runtime.GOMAXPROCS(0))
-	s := &sink{file: file, leaves: leaves, block: block, pos: pos, jobs: make(chan job, workers)}
+	s := &sink{out: out, leaves: leaves, block: block, pos: pos, jobs: make(chan job, workers)}
 	buffers := 2*workers + 1 // one in each worker's hands, one waiting for it, one being filled
 	s.free = make(chan []byte, buffers)
 	for range buffers {
@@ -73,7 +72,7 @@ func (s *sink) work() {
 				s.fail(err)
 			}
 		}
-		if err := writeSparse(s.file, j.data, j.pos); err != nil {
+		if err := writeSparse(s.out, j.data, j.pos); err != nil {
 			s.fail(err)
 		}
 		s.free <- j.data[:0]

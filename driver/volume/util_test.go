@@ -68,11 +68,12 @@ func makeTar(t testing.TB, entries ...entry) []byte {
 	return b.Bytes()
 }
 
-// create makes a volume of a tar in a directory of its own.
+// create makes a volume of a tar in a directory of its own. Measuring must give the same description, or error.
 func create(t testing.TB, layer []byte) (path string, d *volume.Description, err error) {
 	t.Helper()
 	path = filepath.Join(t.TempDir(), volume.FileName)
 	d, err = volume.Create(path, bytes.NewReader(layer), volume.BuildOptions{})
+	sameMeasured(t, bytes.NewReader(layer), volume.BuildOptions{}, d, err)
 	return path, d, err
 }
 

@@ -43,7 +43,7 @@ func TestVerify(t *testing.T) {
 		{"file data", flipAt(4096), "data block 1 at offset 4096 is corrupted"},
 		{"last inode's block", flipAt(int(v.HashOffset) - 4096), "is corrupted"},
 		{"verity signature", flipAt(int(v.HashOffset)), "no verity tree"},
-		{"verity algorithm", flipAt(int(v.HashOffset) + 32), "want 1, sha256"},
+		{"verity algorithm", flipAt(int(v.HashOffset) + 32), `algorithm "rha256"`},
 		{"verity salt", flipAt(int(v.HashOffset) + 80), "salt of 1 bytes"},
 		{"verity data blocks", flipAt(int(v.HashOffset) + 72), "verity superblock"},
 		{"verity UUID", flipAt(int(v.HashOffset) + 16), "superblock's UUID"},
