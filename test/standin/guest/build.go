@@ -22,17 +22,7 @@ const initPackage = "github.com/crio-erofs/crio-erofs/test/standin/cmd/guest-ini
 // Build makes the guest's files in dir. What is there already is used again: a second call takes as long as
 // `go build` needs to see that nothing changed. source is any directory of this module.
 func Build(ctx context.Context, dir, source string) (*Files, error) {
-	if runtime.GOARCH != "amd64" {
-		return nil, fmt.Errorf("the stand-in's guest runs on amd64 only, not on %s", runtime.GOARCH)
-	}
-	dir, err := filepath.Abs(dir)
-	if err != nil {
-		return nil, err
-	}
-	if err = os.MkdirAll(dir, 0o755); err != nil {
-		return nil, err
-	}
-	unlock, err := lock(dir)
+	dir, unlock, err := open(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -51,14 +41,29 @@ func Build(ctx context.Context, dir, source string) (*Files, error) {
 	if err = os.WriteFile(filepath.Join(dir, packageFile), []byte(pkg+"\n"), 0o644); err != nil {
 		return nil, err
 	}
-	agent, err := buildAgent(ctx, dir, source)
+	agent, err := buildInit(ctx, filepath.Join(dir, "init"), source, initPackage)
 	if err != nil {
 		return nil, err
 	}
-	if err := makeInitrd(ctx, dir, root, agent); err != nil {
+	if err := makeInitrd(ctx, filepath.Join(dir, InitrdName), root, agent, wanted); err != nil {
 		return nil, err
 	}
 	return In(dir)
+}
+
+// open makes dir and locks it.
+func open(dir string) (_ string, unlock func(), err error) {
+	if runtime.GOARCH != "amd64" {
+		return "", nil, fmt.Errorf("the stand-in's guest runs on amd64 only, not on %s", runtime.GOARCH)
+	}
+	if dir, err = filepath.Abs(dir); err != nil {
+		return "", nil, err
+	}
+	if err = os.MkdirAll(dir, 0o755); err != nil {
+		return "", nil, err
+	}
+	unlock, err = lock(dir)
+	return dir, unlock, err
 }
 
 // lock keeps two builds in one directory apart: tests of several packages run at once.
@@ -95,21 +100,19 @@ func linkKernel(dir, root string) error {
 	return os.Rename(tmp, link)
 }
 
-func buildAgent(ctx context.Context, dir, source string) (string, error) {
-	agent := filepath.Join(dir, "init")
+func buildInit(ctx context.Context, path, source, pkg string) (string, error) {
 	_, err := run(ctx, source, "env", "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64", "GOFLAGS=",
-		"go", "build", "-trimpath", "-ldflags=-s -w", "-o", agent, initPackage)
-	return agent, err
+		"go", "build", "-trimpath", "-ldflags=-s -w", "-o", path, pkg)
+	return path, err
 }
 
-// makeInitrd writes the initrd unless it is there and was made of the same kernel and agent.
-func makeInitrd(ctx context.Context, dir, root, agent string) error {
-	init, err := os.ReadFile(agent)
+// makeInitrd writes the initrd unless it is there and was made of the same kernel, init and modules.
+func makeInitrd(ctx context.Context, initrd, root, initFile string, modules []string) error {
+	init, err := os.ReadFile(initFile)
 	if err != nil {
 		return err
 	}
-	initrd := filepath.Join(dir, InitrdName)
-	recipe := fmt.Sprintf("%s %x\n", filepath.Base(root), sha256.Sum256(init))
+	recipe := fmt.Sprintf("%s %x %s\n", filepath.Base(root), sha256.Sum256(init), strings.Join(modules, ","))
 	old, _ := os.ReadFile(initrd + ".recipe")
 	if _, err = os.Stat(initrd); err == nil && string(old) == recipe {
 		return nil
@@ -118,11 +121,11 @@ func makeInitrd(ctx context.Context, dir, root, agent string) error {
 	if err = os.RemoveAll(initrd + ".recipe"); err != nil {
 		return err
 	}
-	modules, err := loadOrder(ctx, root)
+	order, err := loadOrder(ctx, root, modules)
 	if err != nil {
 		return err
 	}
-	if err := writeAtomically(initrd, func(w io.Writer) error { return writeInitrd(w, init, modules) }); err != nil {
+	if err := writeAtomically(initrd, func(w io.Writer) error { return writeInitrd(w, init, order) }); err != nil {
 		return err
 	}
 	return os.WriteFile(initrd+".recipe", []byte(recipe), 0o644)

@@ -65,7 +65,12 @@ func kernelPackage(ctx context.Context, dir string) (string, error) {
 	if b, err := os.ReadFile(filepath.Join(dir, packageFile)); err == nil && len(b) > 0 {
 		return strings.TrimSpace(string(b)), nil
 	}
-	out, err := run(ctx, dir, "apt-cache", "depends", metaPackage)
+	return concretePackage(ctx, metaPackage)
+}
+
+// concretePackage returns the kernel package that a package of Debian's depends on.
+func concretePackage(ctx context.Context, meta string) (string, error) {
+	out, err := run(ctx, "/", "apt-cache", "depends", meta)
 	if err != nil {
 		return "", err
 	}
@@ -75,7 +80,7 @@ func kernelPackage(ctx context.Context, dir string) (string, error) {
 		}
 	}
 	return "", fmt.Errorf("apt does not know %s: run `apt-get update`, or name a kernel package in %s",
-		metaPackage, EnvPackage)
+		meta, EnvPackage)
 }
 
 func vmlinuz(root string) (string, error) {

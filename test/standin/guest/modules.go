@@ -12,7 +12,7 @@ import (
 	"strings"
 )
 
-// wanted are the modules the guest uses; what they depend on is found out. A name may be missing from a kernel that
+// wanted are the modules that the stand-in's guest uses; what they depend on is found out. A name may be missing from a kernel that
 // has it built in.
 var wanted = []string{
 	"virtio_pci", "virtio_console", // the agent's channel
@@ -34,8 +34,8 @@ type moduleSet struct {
 	order   []module
 }
 
-// loadOrder returns the wanted modules of the kernel below root and what they depend on, dependencies first.
-func loadOrder(ctx context.Context, root string) ([]module, error) {
+// loadOrder returns these modules of the kernel below root and what they depend on, dependencies first.
+func loadOrder(ctx context.Context, root string, wanted []string) ([]module, error) {
 	set := &moduleSet{paths: map[string]string{}, builtin: map[string]bool{}, seen: map[string]bool{}}
 	if err := set.scan(filepath.Join(root, "lib", "modules")); err != nil {
 		return nil, err

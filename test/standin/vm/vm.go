@@ -185,9 +185,19 @@ func endOf(err error, stderr string) error {
 	return err
 }
 
-// arguments are QEMU's. -cpu max,-cx16: QEMU 7.2 emulates cmpxchg16b wrongly with several CPUs, which crashes a 6.12
-// kernel now and then. The kernel's console is what remains to be read after a crash.
 func arguments(cfg Config, console string) []string {
+	return append(Hardware(cfg, console),
+		"-chardev", "socket,id=agent,fd=3", "-device", "virtio-serial-pci",
+		"-device", "virtserialport,chardev=agent,name="+agentapi.PortName,
+		"-chardev", "socket,id=monitor,fd=4", "-mon", "chardev=monitor,mode=control",
+		"-device", "virtio-scsi-pci,id="+scsiBus,
+	)
+}
+
+// Hardware returns QEMU's arguments for a machine without any device but a serial console, whose output goes to a file.
+// -cpu max,-cx16: QEMU 7.2 emulates cmpxchg16b wrongly with several CPUs, which crashes a 6.12 kernel now and then. The
+// kernel's console is what remains to be read after a crash.
+func Hardware(cfg Config, console string) []string {
 	memory, cpus := cfg.MemoryMiB, cfg.CPUs
 	if memory == 0 {
 		memory = DefaultMemoryMiB
@@ -201,10 +211,6 @@ func arguments(cfg Config, console string) []string {
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
 		"-kernel", cfg.Files.Kernel, "-initrd", cfg.Files.Initrd, "-append", kernelCommandLine,
 		"-chardev", "file,id=console,path=" + escape(console), "-serial", "chardev:console",
-		"-chardev", "socket,id=agent,fd=3", "-device", "virtio-serial-pci",
-		"-device", "virtserialport,chardev=agent,name=" + agentapi.PortName,
-		"-chardev", "socket,id=monitor,fd=4", "-mon", "chardev=monitor,mode=control",
-		"-device", "virtio-scsi-pci,id=" + scsiBus,
 	}
 }
 

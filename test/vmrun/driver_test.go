@@ -1,0 +1,62 @@
+package vmrun_test
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/crio-erofs/crio-erofs/test/vmrun"
+)
+
+// envAll asks for all of the driver's tests. They take six minutes in a guest with emulated CPUs.
+const envAll = "VMRUN_ALL"
+
+// TestDriverOldKernel runs tests of the driver's on Linux 6.1: without file-backed mounts, and with mount options that
+// have to fit in a page.
+func TestDriverOldKernel(t *testing.T) {
+	files := needGuest(t, vmrun.Kernel61)
+	runDriverTests(t, files, "TestStorage", "TestHostMounts", "TestVolatile", "TestUserNamespace")
+}
+
+// runDriverTests runs some tests of the driver's in a guest, with their temporary directories on an ext4 disk.
+func runDriverTests(t *testing.T, files *vmrun.Guest, tests ...string) {
+	t.Helper()
+	binary := filepath.Join(t.TempDir(), "driver.test")
+	cmd := exec.Command("go", "test", "-c", "-o", binary, "github.com/crio-erofs/crio-erofs/driver")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %v: %s", cmd.Args, err, out)
+	}
+	pattern := "^(" + strings.Join(tests, "|") + ")$"
+	if os.Getenv(envAll) != "" {
+		pattern = "."
+	}
+	var output bytes.Buffer
+	exit, err := vmrun.Run(t.Context(), vmrun.Config{
+		Guest: files, Files: map[string]string{"/bin/driver.test": binary}, Output: &output,
+		Tools: []string{"mkfs.ext4", "mkfs.xfs", "mount", "umount", "truncate"},
+		Plan: vmrun.Plan{
+			Args:   []string{"/bin/driver.test", "-test.v", "-test.run", pattern},
+			Env:    []string{"PATH=/bin", "HOME=/", "TMPDIR=/data"},
+			Dir:    "/data",
+			Mounts: []vmrun.Mount{{Serial: "data", Target: "/data", FSType: "ext4"}},
+		},
+		Disks: []vmrun.Disk{{Path: makeDisk(t, 2<<30, "mkfs.ext4", "-q"), Serial: "data"}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range tests {
+		if !strings.Contains(output.String(), "--- PASS: "+name+" ") {
+			t.Errorf("%s did not pass", name)
+		}
+	}
+	if exit != 0 {
+		t.Errorf("exit status %d", exit)
+	}
+	if t.Failed() {
+		t.Log(output.String())
+	}
+}
