@@ -117,15 +117,22 @@ func (d *Driver) convert(l *layer, diff io.Reader) (size int64, err error) {
 	return usage.Size, d.makeVolumeLayer(dir, desc, l.ID, usage, root)
 }
 
-// buildVolume writes a volume and what belongs to it to dir, and syncs it all.
-func buildVolume(dir string, diff io.Reader, layout volume.Layout) (_ *volume.Description, err error) {
+// buildVolume writes a layer's volume and what belongs to it to dir, and syncs it all.
+func buildVolume(dir string, diff io.Reader, layout volume.Layout) (*volume.Description, error) {
+	return writeVolume(dir, func(out *os.File) (*volume.Description, error) {
+		return volume.Build(out, diff, volume.BuildOptions{Layout: layout})
+	})
+}
+
+// writeVolume makes a volume with what write writes, and what belongs to it, in dir, and syncs it all.
+func writeVolume(dir string, write func(*os.File) (*volume.Description, error)) (_ *volume.Description, err error) {
 	path := filepath.Join(dir, volumeFile)
 	out, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, out.Close()) }()
-	desc, err := volume.Build(out, diff, volume.BuildOptions{Layout: layout})
+	desc, err := write(out)
 	if err != nil {
 		return nil, err
 	}

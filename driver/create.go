@@ -127,6 +127,10 @@ func (d *Driver) removeLocked(id string) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		logrus.Warnf("Removing a layer all the same: %v", err)
 	}
+	volumes := d.imagesOf(id)
+	if l != nil && l.Kind == kindVolume {
+		volumes = append(volumes, l.Volume)
+	}
 	var chain []*layer
 	if isMountPoint(d.mergedDir(id)) {
 		// If it cannot be read, Init or Cleanup will see to its mounts.
@@ -135,15 +139,13 @@ func (d *Driver) removeLocked(id string) error {
 			return fmt.Errorf("remove layer %s: %w", id, err)
 		}
 	}
-	for _, path := range []string{d.recordPath(id), d.linkPath(id), d.layerDir(id)} {
+	for _, path := range []string{d.recordPath(id), d.linkPath(id), d.imageLinkPath(id), d.layerDir(id)} {
 		if err := removeAll(path); err != nil {
 			return fmt.Errorf("remove layer %s: %w", id, err)
 		}
 	}
-	if l != nil && l.Kind == kindVolume {
-		if err := d.dropVolume(l.Volume); err != nil {
-			return fmt.Errorf("remove layer %s: %w", id, err)
-		}
+	if err := d.dropAll(volumes); err != nil {
+		return fmt.Errorf("remove layer %s: %w", id, err)
 	}
 	return d.releaseChain(chain)
 }

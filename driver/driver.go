@@ -29,6 +29,7 @@ type Driver struct {
 	// What the kernel can do here, found out by Init.
 	mount        MountMode // MountFile or MountLoop
 	appendLowers bool      // overlayfs takes lower directories one by one
+	noImage      string    // why there are no image volumes of several layers; empty: there are
 	backingFS    string
 }
 

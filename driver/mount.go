@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	graphdriver "github.com/containers/storage/drivers"
@@ -19,25 +18,52 @@ import (
 
 // Get mounts a layer on top of its ancestors and returns where. A directory layer is writable, unless the options
 // say "ro". As often as it is called, so often Put must be.
-func (d *Driver) Get(id string, opts graphdriver.MountOpts) (_ string, err error) {
-	d.lock.Lock()
-	defer d.lock.Unlock()
-	chain, err := d.chain(id)
-	if err != nil {
+func (d *Driver) Get(id string, opts graphdriver.MountOpts) (string, error) {
+	if err := checkID(id); err != nil {
 		return "", err
 	}
 	merged := d.mergedDir(id)
+	for {
+		var s *stack
+		if !isMountPoint(merged) {
+			var err error
+			if s, err = d.prepare(id, opts); err != nil {
+				return "", fmt.Errorf("mount layer %s: %w", id, err)
+			}
+		}
+		if done, err := d.getPrepared(id, s, opts); err != nil {
+			return "", fmt.Errorf("mount layer %s: %w", id, err)
+		} else if done {
+			return merged, nil
+		}
+		// It was mounted at first, and is no more.
+	}
+}
+
+// getPrepared does what there is to do for a Get under the store's lock. Without a stack it can only count a user of
+// what is mounted; if nothing is, it has not done its work.
+func (d *Driver) getPrepared(id string, s *stack, opts graphdriver.MountOpts) (done bool, err error) {
+	d.lock.Lock()
+	defer d.lock.Unlock()
+	if _, err := d.readLayer(id); err != nil {
+		return false, err
+	}
+	merged := d.mergedDir(id)
 	if err := d.makeMergedDir(merged, opts); err != nil {
-		return "", err
+		return false, err
 	}
 	if d.refs.Increment(merged) > 1 {
-		return merged, nil
+		return true, nil
 	}
-	if err := d.mountChain(withoutCopies(chain), opts); err != nil {
+	if s == nil {
 		d.refs.Decrement(merged)
-		return "", fmt.Errorf("mount layer %s: %w", id, errors.Join(err, unmount(merged), d.releaseChain(chain)))
+		return false, nil
 	}
-	return merged, nil
+	if err := d.mountStack(s, opts); err != nil {
+		d.refs.Decrement(merged)
+		return false, errors.Join(err, unmount(merged), d.releaseChain(s.chain))
+	}
+	return true, nil
 }
 
 func (d *Driver) makeMergedDir(merged string, opts graphdriver.MountOpts) error {
@@ -51,53 +77,47 @@ func (d *Driver) makeMergedDir(merged string, opts graphdriver.MountOpts) error 
 	return nil
 }
 
-// withoutCopies leaves out the layers whose volume is higher up in the chain, too, as in images that have the same RUN
-// twice: overlayfs refuses to have a directory twice in its stack (ELOOP), and volumes have one host mount each.
-//
-// Nothing of a lower copy is ever seen. Both copies have the same names, as whiteouts or as files. Where the upper copy
-// is seen, it hides a file or a whiteout of the lower one, and adds all names that the lower one has in a directory,
-// whatever the layers between them hid or replaced. Where the upper copy is not seen, because a layer above it hides
-// the path, that layer hides the lower copy as well.
-func withoutCopies(chain []*layer) []*layer {
-	seen := make(map[string]bool, len(chain))
-	kept := make([]*layer, 0, len(chain))
-	for _, l := range chain {
-		if l.Kind == kindVolume {
-			if seen[l.Volume] {
-				continue
-			}
-			seen[l.Volume] = true
-		}
-		kept = append(kept, l)
-	}
-	return kept
-}
-
-// mountChain mounts the first layer of the chain above the others, and says in the manifest what it consists of.
-func (d *Driver) mountChain(chain []*layer, opts graphdriver.MountOpts) error {
-	top := chain[0]
+// mountStack mounts a stack's first layer above the others, and says in the manifest what it consists of.
+func (d *Driver) mountStack(s *stack, opts graphdriver.MountOpts) (err error) {
+	top := s.chain[0]
 	o := overlay{label: opts.MountLabel, options: opts.Options, volatile: opts.Volatile}
-	below := chain
-	if top.Kind == kindDirectory && !slices.Contains(opts.Options, "ro") {
+	if s.writable() {
 		o.upper, o.work = d.diffDir(top.ID), d.workDir(top.ID)
-		below = chain[1:]
 	}
-	for _, l := range below {
-		lower, err := d.lowerDir(l)
-		if err != nil {
-			return err
-		}
-		o.lowers = append(o.lowers, lower)
+	if o.lowers, err = d.lowerDirs(s); err != nil {
+		return err
 	}
 	// overlayfs wants at least one lower directory, and two of them if it has no upper (ovl_get_lowerstack,
 	// fs/overlayfs/super.c). It is an overlay even for one volume, so that whiteouts in that volume are not seen.
 	if len(o.lowers) == 0 || (o.upper == "" && len(o.lowers) == 1) {
 		o.lowers = append(o.lowers, d.emptyDir())
 	}
-	if err := d.writeManifest(chain, o.upper != ""); err != nil {
+	if s.writable() {
+		err = writeManifest(s.manifest)
+	} else {
+		err = removeManifest(d.mergedDir(top.ID))
+	}
+	if err != nil {
 		return err
 	}
 	return o.mountOn(d.mergedDir(top.ID), d.appendLowers)
+}
+
+// lowerDirs returns the directories of which a stack's overlay consists, the topmost first, and sees to it that what
+// belongs there is mounted.
+func (d *Driver) lowerDirs(s *stack) ([]string, error) {
+	if name := s.image(); name != "" {
+		return []string{d.hostMount(name)}, d.mountVolume(name)
+	}
+	var lowers []string
+	for _, l := range withoutCopies(s.below()) {
+		lower, err := d.lowerDir(l)
+		if err != nil {
+			return nil, err
+		}
+		lowers = append(lowers, lower)
+	}
+	return lowers, nil
 }
 
 // lowerDir returns the directory with a layer's content and sees to it that the content is mounted there.
@@ -185,7 +205,13 @@ func volumesOf(chain []*layer) []string {
 }
 
 // releaseChain removes the host mounts of a chain's volumes, except those that another mounted layer needs.
-func (d *Driver) releaseChain(chain []*layer) error { return d.releaseMounts(volumesOf(chain), chain) }
+func (d *Driver) releaseChain(chain []*layer) error {
+	names := volumesOf(chain)
+	if len(chain) > 0 {
+		names = append(names, d.imagesOf(chain[0].holders()...)...)
+	}
+	return d.releaseMounts(names, chain)
+}
 
 // releaseMounts removes those host mounts among these that no mounted layer needs; known are layers that need not be
 // read again. Overlays that are on a host mount keep what they need of it.
@@ -209,7 +235,8 @@ func (d *Driver) releaseMounts(names []string, known []*layer) error {
 	return errors.Join(errs...)
 }
 
-// inUse returns the volumes of all layers that are mounted in this mount namespace.
+// inUse returns the volumes of all layers that are mounted in this mount namespace. A container's image volume and its
+// layers' volumes all count, whichever of them it was mounted with.
 func (d *Driver) inUse(known []*layer) (map[string]bool, error) {
 	mounted, err := d.mounted(d.layersDir())
 	if err != nil {
@@ -221,8 +248,9 @@ func (d *Driver) inUse(known []*layer) (map[string]bool, error) {
 	}
 	used, seen := map[string]bool{}, map[string]bool{}
 	for _, path := range mounted {
+		top := d.mountedLayer(path)
 		// Chains share most of their layers, so each layer is read once.
-		for id := d.mountedLayer(path); id != "" && !seen[id]; {
+		for id := top; id != "" && !seen[id]; {
 			seen[id] = true
 			l := records[id]
 			if l == nil {
@@ -232,6 +260,11 @@ func (d *Driver) inUse(known []*layer) (map[string]bool, error) {
 			}
 			if l.Kind == kindVolume {
 				used[l.Volume] = true
+			}
+			if id == top {
+				for _, name := range d.imagesOf(l.holders()...) {
+					used[name] = true
+				}
 			}
 			id = l.Parent
 		}

@@ -26,28 +26,53 @@ const (
 	MountLoop MountMode = "loop"
 )
 
+// ImageMode says when an image of several volumes is made one volume.
+type ImageMode string
+
+const (
+	// ImageReflink makes image volumes where they can share their blocks with the layers' volumes.
+	ImageReflink ImageMode = "reflink"
+	// ImageCopy makes them everywhere; where blocks cannot be shared, an image is twice on the disk.
+	ImageCopy ImageMode = "copy"
+	// ImageOff makes none.
+	ImageOff ImageMode = "off"
+)
+
 // options are the driver's settings, out of storage_option = ["erofs.KEY=VALUE"].
 type options struct {
 	layout volume.Layout
 	mount  MountMode
+	image  ImageMode
 }
 
-// setting is one option: its values, the default first, and how to apply one.
+// setting is one option and how to apply it.
 type setting struct {
 	key    string
-	values []string
-	apply  func(*options, string)
+	values []string // the valid ones, the default first; of an option with other values, just the default
+	form   string   // what other values look like; empty: there are none
+	apply  func(*options, string) error
 }
 
 // settings lists all options there are.
 var settings = []setting{
-	{"layout", []string{string(volume.LayoutAligned)}, func(o *options, v string) { o.layout = volume.Layout(v) }},
-	{"mount", []string{string(MountAuto), string(MountFile), string(MountLoop)}, func(o *options, v string) {
-		o.mount = MountMode(v)
-	}},
+	oneOf("layout", func(o *options, v volume.Layout) { o.layout = v }, volume.LayoutAligned),
+	oneOf("mount", func(o *options, v MountMode) { o.mount = v }, MountAuto, MountFile, MountLoop),
+	oneOf("image_volume", func(o *options, v ImageMode) { o.image = v }, ImageReflink, ImageCopy, ImageOff),
 	// A volume is found by its root hash, so there is none without verity. The option exists to say so in a
 	// configuration, and to be refused when it says otherwise.
-	{"verity", []string{"on"}, func(*options, string) {}},
+	oneOf("verity", func(*options, string) {}, "on"),
+}
+
+// oneOf is an option with a fixed set of values, the default first.
+func oneOf[T ~string](key string, set func(*options, T), values ...T) setting {
+	s := setting{key: key, apply: func(o *options, v string) error {
+		set(o, T(v))
+		return nil
+	}}
+	for _, v := range values {
+		s.values = append(s.values, string(v))
+	}
+	return s
 }
 
 // parseOptions takes the options that containers/storage hands to a driver. Those of other drivers are ignored: where
@@ -56,7 +81,9 @@ var settings = []setting{
 func parseOptions(list []string) (options, error) {
 	var o options
 	for _, s := range settings {
-		s.apply(&o, s.values[0])
+		if err := s.apply(&o, s.values[0]); err != nil {
+			return options{}, fmt.Errorf("default of %s%s: %w", optionPrefix, s.key, err)
+		}
 	}
 	var ignored []string
 	for _, option := range list {
@@ -71,11 +98,13 @@ func parseOptions(list []string) (options, error) {
 		if i < 0 {
 			return options{}, fmt.Errorf("unknown storage option %q; valid are %s", option, validOptions())
 		}
-		if !hasValue || !slices.Contains(settings[i].values, value) {
+		if s := settings[i]; !hasValue || (s.form == "" && !slices.Contains(s.values, value)) {
 			return options{}, fmt.Errorf("storage option %q: %s%s must be %s; valid options are %s", option, optionPrefix,
-				name, strings.Join(settings[i].values, " or "), validOptions())
+				name, s.valid(" or "), validOptions())
 		}
-		settings[i].apply(&o, value)
+		if err := settings[i].apply(&o, value); err != nil {
+			return options{}, fmt.Errorf("storage option %q: %w; valid options are %s", option, err, validOptions())
+		}
 	}
 	if len(ignored) > 0 {
 		logrus.Infof("Storage driver %s ignores options of other drivers: %s", Name, strings.Join(ignored, ", "))
@@ -83,11 +112,19 @@ func parseOptions(list []string) (options, error) {
 	return o, nil
 }
 
+// valid spells out an option's values.
+func (s *setting) valid(separator string) string {
+	if s.form != "" {
+		return s.form
+	}
+	return strings.Join(s.values, separator)
+}
+
 // validOptions spells out all options and their values.
 func validOptions() string {
 	var all []string
 	for _, s := range settings {
-		all = append(all, optionPrefix+s.key+"="+strings.Join(s.values, "|"))
+		all = append(all, optionPrefix+s.key+"="+s.valid("|"))
 	}
 	return strings.Join(all, ", ")
 }

@@ -13,7 +13,7 @@ import (
 )
 
 // probe finds out what the kernel can do with volumes in this place, by doing it. It writes to the disk only if the
-// store is empty: the driver must start on a full disk, where images are to be removed.
+// store has no volume that can be mounted: the driver must start on a full disk, where images are to be removed.
 func (d *Driver) probe() error {
 	for _, fstype := range []string{"erofs", "overlay"} {
 		if err := haveFS(fstype); err != nil {
@@ -23,11 +23,17 @@ func (d *Driver) probe() error {
 	if err := d.probeOverlay(); err != nil {
 		return err
 	}
-	path, done, err := d.anyVolume()
+	for _, path := range d.wholeVolumes(1) {
+		// If it fails, the reason may be this very volume.
+		if d.probeMount(path) == nil {
+			return d.probeImage(path)
+		}
+	}
+	path, done, err := d.newVolume()
 	if err != nil {
 		return fmt.Errorf("probe for EROFS mounts: %w", err)
 	}
-	return errors.Join(d.probeMount(path), done())
+	return errors.Join(d.probeMount(path), d.probeImage(path), done())
 }
 
 // haveFS asks the kernel for a file system type, which also loads its module.
@@ -70,11 +76,23 @@ func (d *Driver) probeOverlay() error {
 	return mnt.Close()
 }
 
-// anyVolume returns a volume to probe with: one of the store's, or else one made for the purpose.
-func (d *Driver) anyVolume() (path string, done func() error, err error) {
-	if paths, _ := filepath.Glob(d.volumePath("*")); len(paths) > 0 {
-		return paths[0], func() error { return nil }, nil
+// wholeVolumes returns the files of at most n volumes of the store that are as large as they should be.
+func (d *Driver) wholeVolumes(n int) []string {
+	names, _ := namesIn(d.volumesDir())
+	var paths []string
+	for _, name := range names {
+		if len(paths) == n {
+			break
+		}
+		if v, err := d.describeVolume(name); err == nil {
+			paths = append(paths, v.Path)
+		}
 	}
+	return paths
+}
+
+// newVolume makes a volume to probe with.
+func (d *Driver) newVolume() (path string, done func() error, err error) {
 	t, err := d.newTmp()
 	if err != nil {
 		return "", nil, err

@@ -20,7 +20,8 @@ func (d *Driver) recover() error {
 	return nil
 }
 
-// recoverLayers removes layers that were never finished, and links of layers that were about to become volume layers.
+// recoverLayers removes layers that were never finished, and links of layers that were about to become volume layers,
+// or to hold an image volume.
 func (d *Driver) recoverLayers() error {
 	entries, err := os.ReadDir(d.layersDir())
 	if err != nil {
@@ -38,13 +39,23 @@ func (d *Driver) recoverLayers() error {
 		case err != nil:
 			// Not ours to throw away: it may be a container's data.
 			logrus.Error(err)
-		case l.Kind == kindDirectory:
-			if err := os.Remove(d.linkPath(id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		default:
+			if err := d.recoverLinks(l); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+// recoverLinks removes a layer's links to volumes that its records do not speak of.
+func (d *Driver) recoverLinks(l *layer) error {
+	if l.Kind == kindDirectory {
+		if err := os.Remove(d.linkPath(l.ID)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return d.recoverImage(l.ID)
 }
 
 // recoverVolumes removes volumes that no layer links to, and mount points of volumes that are gone.

@@ -39,9 +39,13 @@ func (s store) hostMount(name string) string  { return filepath.Join(s.mountsDir
 func (s store) layerDir(id string) string   { return filepath.Join(s.layersDir(), id) }
 func (s store) recordPath(id string) string { return filepath.Join(s.layerDir(id), "layer.json") }
 func (s store) linkPath(id string) string   { return filepath.Join(s.layerDir(id), "volume.erofs") }
-func (s store) diffDir(id string) string    { return filepath.Join(s.layerDir(id), "diff") }
-func (s store) workDir(id string) string    { return filepath.Join(s.layerDir(id), "work") }
-func (s store) mergedDir(id string) string  { return filepath.Join(s.layerDir(id), "merged") }
+func (s store) imageRecordPath(id string) string {
+	return filepath.Join(s.layerDir(id), "image.json")
+}
+func (s store) imageLinkPath(id string) string { return filepath.Join(s.layerDir(id), "image.erofs") }
+func (s store) diffDir(id string) string       { return filepath.Join(s.layerDir(id), "diff") }
+func (s store) workDir(id string) string       { return filepath.Join(s.layerDir(id), "work") }
+func (s store) mergedDir(id string) string     { return filepath.Join(s.layerDir(id), "merged") }
 
 // makeDirs makes the store's directories, those that are missing.
 func (s store) makeDirs() error {
@@ -101,15 +105,31 @@ func (s store) newTmp() (_ *tmp, err error) {
 	if err != nil {
 		return nil, err
 	}
-	lock, err := os.Open(path)
-	if err == nil {
-		if err = unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err == nil {
-			return &tmp{path: path, lock: lock}, nil
-		}
-		_ = lock.Close()
+	lock, err := lockDir(path, unix.LOCK_EX|unix.LOCK_NB)
+	if err != nil {
+		_ = os.Remove(path)
+		return nil, fmt.Errorf("temporary directory: %w", err)
 	}
-	_ = os.Remove(path)
-	return nil, fmt.Errorf("temporary directory %s: %w", path, err)
+	return &tmp{path: path, lock: lock}, nil
+}
+
+// lockDir takes a flock(2) on a directory, which lasts until the file is closed.
+func lockDir(path string, how int) (*os.File, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		err = unix.Flock(int(f.Fd()), how)
+		if !errors.Is(err, unix.EINTR) {
+			break
+		}
+	}
+	if err != nil {
+		_ = f.Close()
+		return nil, &fs.PathError{Op: "flock", Path: path, Err: err}
+	}
+	return f, nil
 }
 
 // remove deletes the directory and all that is in it.
@@ -125,19 +145,14 @@ func (s store) clearTmp() error {
 	}
 	for _, e := range entries {
 		path := filepath.Join(s.tmpDir(), e.Name())
-		lock, err := os.Open(path)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue // its owner has just removed it
+		lock, err := lockDir(path, unix.LOCK_EX|unix.LOCK_NB)
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.EWOULDBLOCK) {
+			continue // its owner has just removed it, or is alive
 		}
 		if err != nil {
 			return err
 		}
-		if err = unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err == nil {
-			err = removeAll(path)
-		} else if errors.Is(err, unix.EWOULDBLOCK) {
-			err = nil // its owner is alive
-		}
-		if err = errors.Join(err, lock.Close()); err != nil {
+		if err = errors.Join(removeAll(path), lock.Close()); err != nil {
 			return fmt.Errorf("clear %s: %w", path, err)
 		}
 	}

@@ -20,8 +20,11 @@ const (
 	volumeNameLen = 24
 )
 
+// contentOf identifies the content of a volume by its root hash.
+func contentOf(desc *volume.Description) string { return desc.Verity.RootHash }
+
 // volumeName returns the name of the volume with this description.
-func volumeName(desc *volume.Description) string { return desc.Verity.RootHash[:volumeNameLen] }
+func volumeName(desc *volume.Description) string { return contentOf(desc)[:volumeNameLen] }
 
 // readDescription reads what volume.json says of a volume.
 func (s store) readDescription(name string) (*volume.Description, error) {
@@ -112,8 +115,7 @@ func (d *Driver) checkSame(name string, desc *volume.Description) error {
 		return err
 	}
 	if fi.Size() != desc.Size {
-		return fmt.Errorf("volume %s has %d bytes instead of %d: it is damaged; remove the images that use it and pull "+
-			"them again", d.volumePath(name), fi.Size(), desc.Size)
+		return damaged(d.volumePath(name), fi.Size(), desc.Size)
 	}
 	return nil
 }
@@ -136,6 +138,15 @@ func (d *Driver) dropVolume(name string) error {
 		return err
 	}
 	return removeAll(d.volumeDir(name))
+}
+
+// dropAll deletes the volumes of these names that no layer links to.
+func (d *Driver) dropAll(names []string) error {
+	var errs []error
+	for _, name := range names {
+		errs = append(errs, d.dropVolume(name))
+	}
+	return errors.Join(errs...)
 }
 
 // volumeUsed says whether layers link to a volume: one of its links is the volume's own.

@@ -1,0 +1,160 @@
+package driver
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/crio-erofs/crio-erofs/driver/erofs"
+	"github.com/crio-erofs/crio-erofs/driver/volume"
+)
+
+// imageRecord is what image.json says of the image volume of the image whose top layer's directory it is in.
+type imageRecord struct {
+	Version int    `json:"version"`
+	Key     string `json:"key"`    // of the volumes that it is the union of, see imageKey
+	Volume  string `json:"volume"` // name of the directory in volumes/
+}
+
+// imageKey names the union of volumes, the lowest first: by the content of all, not by the top one alone, which may be
+// in many images. Another version of the format gives another union.
+func imageKey(volumes []volume.ManifestVolume) string {
+	sum := sha256.New()
+	fmt.Fprintf(sum, "crio-erofs image of format %d\n", erofs.FormatVersion)
+	for i := range volumes {
+		fmt.Fprintf(sum, "%s\n", contentOf(&volumes[i].Description))
+	}
+	return hex.EncodeToString(sum.Sum(nil))
+}
+
+// addImage puts the image volume into a manifest, and makes that volume if it is not there. An image without one can do
+// without: the manifest says why.
+func (d *Driver) addImage(m *volume.Manifest, chain []*layer) {
+	if m.NoImage = d.whyNoImage(m); m.NoImage != "" {
+		return
+	}
+	if len(m.Volumes) == 1 {
+		m.Image = &m.Volumes[0]
+		return
+	}
+	key, holder := imageKey(m.Volumes), imageHolder(chain)
+	v := d.findImage(holder, key)
+	if v == nil {
+		var err error
+		if v, err = d.makeImage(holder, key, m.Volumes); err != nil {
+			logrus.Errorf("No image volume for container %s: %v", m.ID, err)
+			m.NoImage = fmt.Sprintf("making the image volume failed: %v", err)
+			return
+		}
+	}
+	v.LayerID, v.DiffID = m.Volumes[len(m.Volumes)-1].LayerID, ""
+	m.Image = v
+}
+
+// whyNoImage says why there can be no image volume for the manifest's volumes.
+func (d *Driver) whyNoImage(m *volume.Manifest) string {
+	if m.Refusal != "" {
+		return m.Refusal
+	}
+	if len(m.Volumes) == 1 {
+		return "" // it is the image
+	}
+	if d.noImage != "" {
+		return d.noImage
+	}
+	for i := range m.Volumes {
+		switch v := &m.Volumes[i]; {
+		case v.Layout != volume.LayoutAligned:
+			return fmt.Sprintf("layer %s has a volume of layout %s, and only those of layout %s can be merged: remove the "+
+				"image and pull it again with erofs.layout=%s", v.LayerID, v.Layout, volume.LayoutAligned, volume.LayoutAligned)
+		case v.Verity == nil:
+			return fmt.Sprintf("the volume of layer %s has no hash tree, of which an image volume's tree could be made: "+
+				"remove the image and pull it again with erofs.verity=on", v.LayerID)
+		}
+	}
+	return ""
+}
+
+// imageHolder returns the layer in whose directory the image volume of a chain is linked: the image's top layer, so that
+// all containers of the image share it and it goes away with the image.
+func imageHolder(chain []*layer) string { return chain[0].Parent }
+
+// holders returns the layers that may hold the image volume with which a container's layer is mounted.
+func (l *layer) holders() []string { return []string{l.ID, l.Parent} }
+
+// findImage returns the image volume that a layer holds, if it is of this key and whole; else nil.
+func (d *Driver) findImage(holder, key string) *volume.ManifestVolume {
+	r, err := d.readImage(holder)
+	if err != nil || r == nil || r.Key != key {
+		return nil
+	}
+	v, err := d.describeVolume(r.Volume)
+	if err != nil {
+		logrus.Debugf("The image volume of layer %s must be made again: %v", holder, err)
+		return nil
+	}
+	fi, err := os.Lstat(d.imageLinkPath(holder))
+	if err != nil {
+		return nil
+	}
+	if id, err := volume.FileIDOf(fi); err != nil || id != v.FileID {
+		return nil
+	}
+	return v
+}
+
+// readImage returns what a layer's image.json says; nil if there is none.
+func (d *Driver) readImage(id string) (*imageRecord, error) {
+	r := &imageRecord{}
+	err := readJSON(d.imageRecordPath(id), r)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if r.Version != storeVersion || r.Volume == "" || filepath.Base(r.Volume) != r.Volume {
+		return nil, fmt.Errorf("%s is of version %d, volume %q", d.imageRecordPath(id), r.Version, r.Volume)
+	}
+	return r, nil
+}
+
+// imagesOf returns the names of the image volumes that these layers hold.
+func (d *Driver) imagesOf(ids ...string) []string {
+	var names []string
+	for _, id := range ids {
+		if id == "" {
+			continue
+		}
+		if r, err := d.readImage(id); err == nil && r != nil {
+			names = append(names, r.Volume)
+		}
+	}
+	return names
+}
+
+// recoverImage makes a layer hold an image volume wholly or not at all.
+func (d *Driver) recoverImage(id string) error {
+	r, err := d.readImage(id)
+	if err == nil && r != nil {
+		if same, err := sameFile(d.imageLinkPath(id), d.volumePath(r.Volume)); err == nil && same {
+			return nil
+		}
+	}
+	return errors.Join(removeAll(d.imageRecordPath(id)), removeAll(d.imageLinkPath(id)))
+}
+
+func sameFile(a, b string) (bool, error) {
+	fa, err := os.Lstat(a)
+	if err != nil {
+		return false, err
+	}
+	fb, err := os.Lstat(b)
+	return err == nil && os.SameFile(fa, fb), err
+}
