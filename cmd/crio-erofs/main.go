@@ -60,7 +60,8 @@ EXIT STATUS
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
 	}
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	cmd.AddCommand(newBuildCommand(), newMergeCommand(), newVerifyCommand(), newInspectCommand(), newCatTarCommand())
+	cmd.AddCommand(newBuildCommand(), newMergeCommand(), newVerifyCommand(), newInspectCommand(), newCatTarCommand(),
+		newMeasureCommand())
 	return cmd
 }
 

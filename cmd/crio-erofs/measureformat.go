@@ -1,0 +1,118 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/pflag"
+
+	"github.com/crio-erofs/crio-erofs/driver/measure"
+)
+
+// measureFormat is the value of measure's --format.
+type measureFormat string
+
+var _ pflag.Value = (*measureFormat)(nil)
+
+// measureFormats are all formats; the first is the default.
+var measureFormats = []struct {
+	name  measureFormat
+	help  string
+	print func(w io.Writer, images []*measure.Measurement) error
+}{
+	{"table", "for people", printMeasureTables},
+	{"json", "measurements, one JSON document for each image (docs/measurement.schema.json)", printMeasurements},
+}
+
+func measureFormatsHelp() string {
+	var b strings.Builder
+	tw := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	for _, f := range measureFormats {
+		fmt.Fprintf(tw, "  %s\t%s\n", f.name, f.help)
+	}
+	tw.Flush()
+	return strings.TrimSuffix(b.String(), "\n")
+}
+
+func (f *measureFormat) String() string { return string(*f) }
+func (f *measureFormat) Type() string   { return "FORMAT" }
+
+func (f *measureFormat) Set(s string) error {
+	names := make([]string, len(measureFormats))
+	for i, known := range measureFormats {
+		if names[i] = string(known.name); names[i] == s {
+			*f = known.name
+			return nil
+		}
+	}
+	return fmt.Errorf("must be one of (%s)", strings.Join(names, "|"))
+}
+
+func (f *measureFormat) print(w io.Writer, images []*measure.Measurement) error {
+	for _, known := range measureFormats {
+		if known.name == *f {
+			return known.print(w, images)
+		}
+	}
+	return fmt.Errorf("[should never happen] format %q", *f)
+}
+
+func printMeasurements(w io.Writer, images []*measure.Measurement) error {
+	for _, m := range images {
+		if err := printJSON(w, m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func printMeasureTables(w io.Writer, images []*measure.Measurement) error {
+	for i, m := range images {
+		if i > 0 {
+			fmt.Fprintln(w)
+		}
+		if err := printMeasureTable(w, m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func printMeasureTable(w io.Writer, m *measure.Measurement) error {
+	fields := []field{
+		{"image", m.Image}, {"platform", m.Platform}, {"manifest_digest", m.ManifestDigest}, {"config_digest", m.ConfigDigest},
+		{"layout", m.Layout}, {"format_version", m.FormatVersion},
+	}
+	if m.ManifestDigest == "" {
+		fields[2].value = "none: the transport does not keep the image's manifest"
+	}
+	if err := printFields(w, fields); err != nil {
+		return err
+	}
+	fmt.Fprintln(w)
+	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(tw, "LAYER\tROOT HASH\tDATA BLOCKS\tHASH OFFSET\tSIZE\tDIFF ID")
+	for i, l := range m.Layers {
+		note := ""
+		if l.Copy {
+			note = " (the volume of a higher layer, too)"
+		}
+		fmt.Fprintf(tw, "%d\t%s\t%s%s\n", i, volumeColumns(l.Volume), l.DiffID, note)
+	}
+	if m.ImageVolume != nil {
+		fmt.Fprintf(tw, "image\t%s\t\n", volumeColumns(*m.ImageVolume))
+	}
+	if err := tw.Flush(); err != nil {
+		return err
+	}
+	if m.ImageVolume == nil {
+		fmt.Fprintln(w, "no image volume:", m.NoImageVolume)
+	}
+	return nil
+}
+
+func volumeColumns(v measure.Volume) string {
+	return fmt.Sprintf("%s\t%d\t%d\t%d", v.Verity.RootHash, v.Verity.DataBlocks, v.Verity.HashOffset, v.Size)
+}
