@@ -60,7 +60,7 @@ func (o *Options) fill() error {
 }
 
 // Measure reads the layers of an image and says which volumes they become.
-func Measure(ctx context.Context, img *Image, opts Options) (*Measurement, error) {
+func Measure(ctx context.Context, img *Image, opts Options) (_ *Measurement, err error) {
 	if err := opts.fill(); err != nil {
 		return nil, err
 	}
@@ -70,7 +70,7 @@ func Measure(ctx context.Context, img *Image, opts Options) (*Measurement, error
 	measured, err := measureLayers(ctx, img, opts)
 	defer func() {
 		for _, l := range measured {
-			l.close()
+			err = errors.Join(err, l.close())
 		}
 	}()
 	if err != nil {
