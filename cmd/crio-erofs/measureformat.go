@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/crio-erofs/crio-erofs/driver/measure"
+	"github.com/crio-erofs/crio-erofs/kata/expected"
 )
 
 // measureFormat is the value of measure's --format.
@@ -24,6 +26,10 @@ var measureFormats = []struct {
 }{
 	{"table", "for people", printMeasureTables},
 	{"json", "measurements, one JSON document for each image (docs/measurement.schema.json)", printMeasurements},
+	{"dmverity", "the volumes' .dmverity files, one a line: the layers', lowest first, then the image's", printVerityFiles},
+	{"veritysetup", "options of veritysetup verify and open for each volume, in that order", printVeritysetup},
+	{"kata-volume", "KataVirtualVolumes and the annotations that carry them, one JSON document a line", printVirtualVolumes},
+	{"x-kata-options", "options of the storages that Kata's runtime-rs sends to its agent, by partition", printStorageOptions},
 }
 
 func measureFormatsHelp() string {
@@ -115,4 +121,58 @@ func printMeasureTable(w io.Writer, m *measure.Measurement) error {
 
 func volumeColumns(v measure.Volume) string {
 	return fmt.Sprintf("%s\t%d\t%d\t%d", v.Verity.RootHash, v.Verity.DataBlocks, v.Verity.HashOffset, v.Size)
+}
+
+// defaultGraphRoot is where CRI-O keeps images if storage.conf does not say otherwise.
+const defaultGraphRoot = "/var/lib/containers/storage"
+
+func printVerityFiles(w io.Writer, images []*measure.Measurement) error {
+	for _, m := range images {
+		b, err := expected.VerityFiles(m)
+		if err != nil {
+			return err
+		}
+		if _, err := w.Write(b); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func printVeritysetup(w io.Writer, images []*measure.Measurement) error {
+	for _, m := range images {
+		if _, err := w.Write(expected.VeritysetupLines(m)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func printVirtualVolumes(w io.Writer, images []*measure.Measurement) error {
+	enc := json.NewEncoder(w)
+	for _, m := range images {
+		volumes, err := expected.VirtualVolumes(m, defaultGraphRoot)
+		if err != nil {
+			return err
+		}
+		for _, v := range volumes {
+			if err := enc.Encode(v); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func printStorageOptions(w io.Writer, images []*measure.Measurement) error {
+	for _, m := range images {
+		s, err := expected.NewImageStorages(m)
+		if err != nil {
+			return err
+		}
+		if err := printJSON(w, s); err != nil {
+			return err
+		}
+	}
+	return nil
 }

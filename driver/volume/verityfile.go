@@ -19,11 +19,20 @@ type verityFile struct {
 
 // WriteVerityFile writes the file that tells Kata's runtime-rs how to open a volume. It does not sync it.
 func WriteVerityFile(path string, v *Verity) error {
-	b, err := json.Marshal(verityFile{RootHash: v.RootHash, HashOffset: v.HashOffset, Salt: &v.Salt})
+	b, err := VerityFile(v)
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(path, append(b, '\n'), 0o644)
+	return os.WriteFile(path, b, 0o644)
+}
+
+// VerityFile returns what WriteVerityFile writes.
+func VerityFile(v *Verity) ([]byte, error) {
+	b, err := json.Marshal(verityFile{RootHash: v.RootHash, HashOffset: v.HashOffset, Salt: &v.Salt})
+	if err != nil {
+		return nil, err
+	}
+	return append(b, '\n'), nil
 }
 
 // CheckVerityFile returns an error unless what r has is what WriteVerityFile writes for v.
