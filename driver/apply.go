@@ -106,7 +106,7 @@ func (d *Driver) convert(l *layer, diff io.Reader) (size int64, err error) {
 	if err = os.Mkdir(dir, dirMode); err != nil {
 		return 0, err
 	}
-	desc, err := buildVolume(dir, diff, d.options.layout)
+	desc, err := d.buildVolume(dir, diff)
 	if err != nil {
 		return 0, err
 	}
@@ -118,9 +118,9 @@ func (d *Driver) convert(l *layer, diff io.Reader) (size int64, err error) {
 }
 
 // buildVolume writes a layer's volume and what belongs to it to dir, and syncs it all.
-func buildVolume(dir string, diff io.Reader, layout volume.Layout) (*volume.Description, error) {
+func (d *Driver) buildVolume(dir string, diff io.Reader) (*volume.Description, error) {
 	return writeVolume(dir, func(out *os.File) (*volume.Description, error) {
-		return volume.Build(out, diff, volume.BuildOptions{Layout: layout})
+		return volume.Build(out, diff, volume.BuildOptions{Layout: d.options.layout, NoVerity: !d.options.tree})
 	})
 }
 
@@ -142,12 +142,14 @@ func writeVolume(dir string, write func(*os.File) (*volume.Description, error)) 
 	if err := out.Sync(); err != nil {
 		return nil, err
 	}
-	verityPath := filepath.Join(dir, volume.VerityFileName)
-	if err := volume.WriteVerityFile(verityPath, desc.Verity); err != nil {
-		return nil, err
-	}
-	if err := volume.SyncPath(verityPath); err != nil {
-		return nil, err
+	if desc.Verity != nil {
+		verityPath := filepath.Join(dir, volume.VerityFileName)
+		if err := volume.WriteVerityFile(verityPath, desc.Verity); err != nil {
+			return nil, err
+		}
+		if err := volume.SyncPath(verityPath); err != nil {
+			return nil, err
+		}
 	}
 	// Syncs the directory too.
 	return desc, writeJSON(filepath.Join(dir, descriptionFile), desc, 0o444, durable)
@@ -179,7 +181,7 @@ func (d *Driver) makeVolumeLayer(dir string, desc *volume.Description, id string
 		return fmt.Errorf("the layer went away meanwhile: %w", err)
 	}
 	if l.Kind == kindVolume {
-		if l.RootHash == desc.Verity.RootHash && l.DiffID == desc.DiffID {
+		if l.Volume == volumeName(desc) && l.DiffID == desc.DiffID {
 			return nil // another process did the same at the same time
 		}
 		return fmt.Errorf("it got its content from another tar meanwhile, %s: volume %s", l.DiffID, l.Volume)
@@ -192,7 +194,10 @@ func (d *Driver) makeVolumeLayer(dir string, desc *volume.Description, id string
 		return errors.New("it was mounted or written to meanwhile: remove the layer and apply the diff to a new one")
 	}
 	old := *l
-	l.Kind, l.Volume, l.RootHash, l.DiffID = kindVolume, volumeName(desc), desc.Verity.RootHash, desc.DiffID
+	l.Kind, l.Volume, l.DiffID = kindVolume, volumeName(desc), desc.DiffID
+	if desc.Verity != nil {
+		l.RootHash = desc.Verity.RootHash
+	}
 	l.Size, l.Inodes, l.Root = usage.Size, usage.InodeCount, root
 	if err := d.publish(dir, desc, l, &old); err != nil {
 		return err

@@ -3,6 +3,7 @@ package driver_test
 import (
 	"archive/tar"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"testing"
 
@@ -27,10 +28,11 @@ func TestCopies(t *testing.T) {
 		'F': makeTar(t, file{name: "d", content: "a file"}, dir("a"), file{name: "a/f", content: "f"}),
 		'L': makeTar(t, file{name: "d", kind: tar.TypeSymlink, link: "o"}),
 	}
+	shared := xfs(t)
 	for _, image := range []string{"E", "EE", "EEE", "EBE", "XX", "BXX", "XDX", "BXDX", "BXDXD", "BXWX", "BXWXW", "BXFX",
 		"XFXF", "BXLX", "BXDXF", "BXDXDXW", "BXEXE"} {
 		t.Run(image, func(t *testing.T) {
-			ours, _ := newDriver(t)
+			ours := reopen(t, filepath.Join(shared, image)) // a container is mounted with its image volume
 			if len(image)%2 == 0 {
 				driver.UseMountString(ours)
 			}
@@ -43,6 +45,10 @@ func TestCopies(t *testing.T) {
 				t.Errorf("got\n%s\nwant\n%s", got, want)
 			}
 			checkCopies(t, ours, image)
+			single, _ := newDriver(t, "erofs.image_volume=off") // and layer by layer
+			if got := stack(t, single, image, layers); !slices.Equal(got, want) {
+				t.Errorf("without image volumes: got\n%s\nwant\n%s", got, want)
+			}
 		})
 	}
 }

@@ -14,12 +14,17 @@
 // directory layer can be the parent of others, but a container above it has no rootfs that consists of volumes only,
 // and its manifest says so (volume.Manifest.Refusal).
 //
-// A volume is a directory volumes/<name>, name being the first 24 hex digits of its root hash, and a host mount is
-// the volume's mount on mounts/<name>. The chain of a layer is the layer, its parent, the parent's parent and so on.
+// A volume is a directory volumes/<name>, and a host mount is the volume's mount on mounts/<name>. The name is the first
+// 24 hex digits of its root hash; of a volume without tree, of a digest of what it was made of (see contentOf). The
+// chain of a layer is the layer, its parent, the parent's parent and so on.
+//
+// An image volume is the union of the volumes of an image. The image's top layer holds it: by a hard link, image.erofs,
+// and a record, image.json. It is made by the first Get of a container of the image, of nothing that would not be there
+// afterwards, too: it can be lost at any time and is made again.
 //
 // # Life of a mount
 //
-// Get mounts the volumes of the chain, then an overlay of them on layers/<id>/merged. All containers share one host
+// Get mounts the image volume or else the volumes of the chain, then an overlay of them on layers/<id>/merged. All containers share one host
 // mount per volume, and with it its page cache. Nothing counts its users: it is in use exactly as long as the chain
 // of a layer that is mounted holds the volume, and the kernel knows what is mounted (see inUse). So there is no count
 // to lose in a crash, at a reboot, or between two processes.
@@ -35,8 +40,8 @@
 //
 // # Locking and crashes
 //
-// store.lock is held for as long as layers, links or mounts change, but not while a layer is converted: that takes
-// as long as its download does. What is half-made stays in a directory of its own in tmp/, on which the owner holds
+// store.lock is held for as long as layers, links or mounts change, but not while a layer is converted, which takes as
+// long as its download does, nor while an image volume is made or a volume is checked. What is half-made stays in a directory of its own in tmp/, on which the owner holds
 // a flock(2). Whoever can take the flock knows that the owner is dead and may delete the directory; Init does.
 //
 // A layer becomes a volume layer in steps, each of which is durable before the next and harmless without it:
@@ -45,6 +50,9 @@
 //  2. The directory is renamed to volumes/<name>. A crash leaves a volume with a link count of 1.
 //  3. layers/<id>/volume.erofs is linked to it. A crash leaves a link in a layer that still says it is a directory.
 //  4. layer.json is replaced and now says that the layer is a volume.
+//
+// An image volume gets to its place by the same steps, with image.erofs for the link and image.json, last, for the
+// record. Who makes one holds a flock(2) on the top layer's directory, so that others wait for it and take it.
 //
 // Init removes all of these leftovers. Remove works in place and writes nothing, so that it works on a full disk, too:
 // layer.json goes first, which makes the layer a half-made one, then the link and the rest of the layer's directory,

@@ -9,6 +9,8 @@ import (
 	graphdriver "github.com/containers/storage/drivers"
 	"github.com/containers/storage/pkg/idtools"
 	"github.com/containers/storage/pkg/lockfile"
+
+	"github.com/crio-erofs/crio-erofs/driver/volume"
 )
 
 // Name is the driver's name in storage.conf and in CRI-O's storage_driver.
@@ -21,10 +23,11 @@ func init() {
 // Driver implements containers/storage's graph driver.
 type Driver struct {
 	store
-	options options
-	lock    *lockfile.LockFile
-	refs    *graphdriver.RefCounter
-	naive   graphdriver.Driver // Diff and its kin between any two layers
+	options  options
+	verified verified
+	lock     *lockfile.LockFile
+	refs     *graphdriver.RefCounter
+	naive    graphdriver.Driver // Diff and its kin between any two layers
 
 	// What the kernel can do here, found out by Init.
 	mount        MountMode // MountFile or MountLoop
@@ -58,7 +61,7 @@ func open(home string, opts graphdriver.Options) (*Driver, error) {
 	if os.Geteuid() != 0 {
 		return nil, fmt.Errorf("must run as root to mount EROFS: %w", graphdriver.ErrPrerequisites)
 	}
-	d := &Driver{options: parsed, refs: graphdriver.NewRefCounter(mountChecker{})}
+	d := &Driver{options: parsed, verified: verified{files: map[volume.FileID]*checkedFile{}}, refs: graphdriver.NewRefCounter(mountChecker{})}
 	d.naive = graphdriver.NewNaiveDiffDriver(d, graphdriver.NewNaiveLayerIDMapUpdater(d))
 	if err := d.openStore(home); err != nil {
 		return nil, err

@@ -26,6 +26,9 @@ func (d *Driver) openVolume(name string) (*os.File, error) {
 	if mnt := cloneMount(d.hostMount(name)); mnt != nil {
 		return mnt, nil
 	}
+	if err := d.verifyNamed(name); err != nil {
+		return nil, err
+	}
 	return d.openVolumeFile(d.volumePath(name))
 }
 

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	graphdriver "github.com/containers/storage/drivers"
+	"golang.org/x/sys/unix"
 
 	"github.com/crio-erofs/crio-erofs/driver"
 	"github.com/crio-erofs/crio-erofs/driver/volume"
@@ -28,6 +29,22 @@ func ext4(t testing.TB) string {
 	t.Helper()
 	fstest.RequireTool(t, "mkfs.ext4")
 	return fstest.FileSystem(t, 64<<20, "mkfs.ext4", "-q")
+}
+
+// tmpfs makes a file system whose files the kernel mounts through loop devices only.
+func tmpfs(t testing.TB) string {
+	t.Helper()
+	needRoot(t)
+	dir := t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=64m"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, 0); err != nil {
+			t.Errorf("unmount %s: %v", dir, err)
+		}
+	})
+	return dir
 }
 
 // imageLayers are those of an image with deletions and a layer that is there twice.

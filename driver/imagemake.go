@@ -81,11 +81,7 @@ func (d *Driver) publishImage(dir string, desc *volume.Description, holder, key 
 		return nil, fmt.Errorf("the image went away meanwhile: %w", err)
 	}
 	name := volumeName(desc)
-	old := d.imagesOf(holder)
-	if err := errors.Join(removeAll(d.imageRecordPath(holder)), removeAll(d.imageLinkPath(holder))); err != nil {
-		return nil, err
-	}
-	if err := d.dropAll(old); err != nil {
+	if err := d.releaseImage(holder); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -93,7 +89,7 @@ func (d *Driver) publishImage(dir string, desc *volume.Description, holder, key 
 			err = errors.Join(err, removeAll(d.imageLinkPath(holder)), d.dropVolume(name))
 		}
 	}()
-	if err := d.repairImage(dir, name, desc); err != nil {
+	if err := d.repairImage(name, desc); err != nil {
 		return nil, err
 	}
 	if err := d.addVolume(dir, name, desc); err != nil {
@@ -110,49 +106,49 @@ func (d *Driver) publishImage(dir string, desc *volume.Description, holder, key 
 	return d.describeVolume(name)
 }
 
-// repairImage puts a new image volume in the place of a damaged one that other images hold as well. They get the new
-// file, too. A damaged volume that is a layer's stays: images do not repair layers.
-func (d *Driver) repairImage(dir, name string, desc *volume.Description) error {
+// releaseImage takes a layer's image volume from it. The caller holds the store's lock.
+func (d *Driver) releaseImage(holder string) error {
+	volumes := d.imagesOf(holder)
+	if err := errors.Join(removeAll(d.imageRecordPath(holder)), removeAll(d.imageLinkPath(holder))); err != nil {
+		return err
+	}
+	return d.dropAll(volumes)
+}
+
+// repairImage removes an image volume that is there and damaged, so that a new one can take its place.
+func (d *Driver) repairImage(name string, desc *volume.Description) error {
 	used, err := d.volumeUsed(name)
 	if err != nil || !used || d.checkSame(name, desc) == nil {
 		return err
 	}
-	holders, err := d.holdersOf(name)
-	if err != nil {
-		return err
-	}
-	logrus.Warnf("Replacing the damaged image volume %s, which layers %v hold", name, holders)
-	if err := unmount(d.hostMount(name)); err != nil {
-		return err
-	}
-	if err := os.Rename(filepath.Join(dir, volumeFile), d.volumePath(name)); err != nil {
-		return err
-	}
-	for _, id := range holders {
-		if err := removeAll(d.imageLinkPath(id)); err != nil {
-			return err
-		}
-		if err := os.Link(d.volumePath(name), d.imageLinkPath(id)); err != nil {
-			return err
-		}
-	}
-	return nil
+	return d.removeDamaged(name)
 }
 
-// holdersOf returns the layers that hold a volume as their image volume. It is an error if one has it as its content.
-func (d *Driver) holdersOf(name string) ([]string, error) {
+// removeDamaged removes the file of a damaged image volume. Other images that hold it have a link to a file then that is
+// not the volume's, and get the new one with their next container. A damaged volume that is a layer's stays: images do
+// not repair layers.
+func (d *Driver) removeDamaged(name string) error {
 	ids, err := namesIn(d.layersDir())
 	if err != nil {
-		return nil, err
+		return err
 	}
-	var holders []string
 	for _, id := range ids {
 		if same, _ := sameFile(d.linkPath(id), d.volumePath(name)); same {
-			return nil, fmt.Errorf("layer %s has the volume %s, which is damaged: remove its images and pull them again", id, name)
-		}
-		if same, _ := sameFile(d.imageLinkPath(id), d.volumePath(name)); same {
-			holders = append(holders, id)
+			return fmt.Errorf("layer %s has the volume %s, which is damaged: remove its images and pull them again", id, name)
 		}
 	}
-	return holders, nil
+	logrus.Warnf("Removing the damaged image volume %s", name)
+	return removeAll(d.volumePath(name))
+}
+
+// discardImage takes a layer's image volume from it, which is damaged, and from all others.
+func (d *Driver) discardImage(holder string) error {
+	d.lock.Lock()
+	defer d.lock.Unlock()
+	for _, name := range d.imagesOf(holder) {
+		if err := d.removeDamaged(name); err != nil {
+			return err
+		}
+	}
+	return d.releaseImage(holder)
 }

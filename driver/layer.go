@@ -49,7 +49,7 @@ type layer struct {
 
 	// The rest is for volume layers.
 	Volume   string     `json:"volume,omitempty"`    // name of the directory in volumes/
-	RootHash string     `json:"root_hash,omitempty"` // in full
+	RootHash string     `json:"root_hash,omitempty"` // in full; none: the volume has no hash tree
 	DiffID   string     `json:"diff_id,omitempty"`   // of this layer's tar; others may give the same volume
 	Size     int64      `json:"size,omitempty"`      // sum of the files' sizes, as DiffSize returns it
 	Inodes   int64      `json:"inodes,omitempty"`

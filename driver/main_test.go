@@ -66,7 +66,7 @@ func leftovers(dir string) error {
 	return errors.Join(errs...)
 }
 
-func needRoot(t *testing.T) {
+func needRoot(t testing.TB) {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("needs root to mount file systems")

@@ -1,6 +1,7 @@
 package driver
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -41,8 +42,19 @@ const (
 // options are the driver's settings, out of storage_option = ["erofs.KEY=VALUE"].
 type options struct {
 	layout volume.Layout
+	tree   bool // new volumes get a hash tree
+	verify bool // volumes are checked before they are used
 	mount  MountMode
 	image  ImageMode
+}
+
+// check refuses settings that do not go together.
+func (o *options) check() error {
+	if o.verify && !o.tree {
+		return errors.New("storage options erofs.verity=off and erofs.verify=on-mount do not go together: a volume without " +
+			"a hash tree cannot be checked")
+	}
+	return nil
 }
 
 // setting is one option and how to apply it.
@@ -55,12 +67,11 @@ type setting struct {
 
 // settings lists all options there are.
 var settings = []setting{
-	oneOf("layout", func(o *options, v volume.Layout) { o.layout = v }, volume.LayoutAligned),
+	oneOf("layout", func(o *options, v volume.Layout) { o.layout = v }, volume.LayoutAligned, volume.LayoutTarfs),
+	oneOf("verity", func(o *options, v string) { o.tree = v == "on" }, "on", "off"),
+	oneOf("verify", func(o *options, v string) { o.verify = v == "on-mount" }, "off", "on-mount"),
 	oneOf("mount", func(o *options, v MountMode) { o.mount = v }, MountAuto, MountFile, MountLoop),
 	oneOf("image_volume", func(o *options, v ImageMode) { o.image = v }, ImageReflink, ImageCopy, ImageOff),
-	// A volume is found by its root hash, so there is none without verity. The option exists to say so in a
-	// configuration, and to be refused when it says otherwise.
-	oneOf("verity", func(*options, string) {}, "on"),
 }
 
 // oneOf is an option with a fixed set of values, the default first.
@@ -108,6 +119,9 @@ func parseOptions(list []string) (options, error) {
 	}
 	if len(ignored) > 0 {
 		logrus.Infof("Storage driver %s ignores options of other drivers: %s", Name, strings.Join(ignored, ", "))
+	}
+	if err := o.check(); err != nil {
+		return options{}, fmt.Errorf("%w; valid options are %s", err, validOptions())
 	}
 	return o, nil
 }

@@ -26,8 +26,11 @@ func TestOptions(t *testing.T) {
 		{[]string{"overlay.mountopt=nodev,metacopy=on", "overlay.skip_mount_home=true", ".size=10G", "odd"}, ""},
 		{[]string{"erofs.mount=fuse"}, `"erofs.mount=fuse"`},
 		{[]string{"erofs.mount"}, `"erofs.mount"`},
-		{[]string{"erofs.verity=off"}, "erofs.verity must be on"},
-		{[]string{"erofs.layout=tarfs"}, "erofs.layout must be aligned"},
+		{[]string{"erofs.layout=tarfs", "erofs.verify=on-mount", "erofs.image_volume=copy"}, ""},
+		{[]string{"erofs.verity=off"}, ""},
+		{[]string{"erofs.verity=no"}, "erofs.verity must be on or off"},
+		{[]string{"erofs.layout=squashfs"}, "erofs.layout must be aligned or tarfs"},
+		{[]string{"erofs.verity=off", "erofs.verify=on-mount"}, "do not go together"},
 		{[]string{"erofs.mountopt=nodev"}, `unknown storage option "erofs.mountopt=nodev"`},
 	} {
 		root := t.TempDir()

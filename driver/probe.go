@@ -10,10 +10,12 @@ import (
 	graphdriver "github.com/containers/storage/drivers"
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
+
+	"github.com/crio-erofs/crio-erofs/driver/volume"
 )
 
 // probe finds out what the kernel can do with volumes in this place, by doing it. It writes to the disk only if the
-// store has no volume that can be mounted: the driver must start on a full disk, where images are to be removed.
+// store has no such volume that can be mounted: the driver must start on a full disk, where images are to be removed.
 func (d *Driver) probe() error {
 	for _, fstype := range []string{"erofs", "overlay"} {
 		if err := haveFS(fstype); err != nil {
@@ -23,17 +25,20 @@ func (d *Driver) probe() error {
 	if err := d.probeOverlay(); err != nil {
 		return err
 	}
-	for _, path := range d.wholeVolumes(1) {
-		// If it fails, the reason may be this very volume.
-		if d.probeMount(path) == nil {
-			return d.probeImage(path)
-		}
+	// If it fails, the reason may be this very volume.
+	if path := d.wholeVolume(); path != "" && d.probeMount(path) == nil {
+		return d.probeImage(path)
 	}
 	path, done, err := d.newVolume()
 	if err != nil {
 		return fmt.Errorf("probe for EROFS mounts: %w", err)
 	}
-	return errors.Join(d.probeMount(path), d.probeImage(path), done())
+	err = d.probeMount(path)
+	if err != nil && d.options.layout == volume.LayoutTarfs {
+		err = fmt.Errorf("%w; volumes of erofs.layout=%s have blocks of 512 bytes, which needs Linux 6.4 or later: on an older "+
+			"kernel use erofs.layout=%s", err, volume.LayoutTarfs, volume.LayoutAligned)
+	}
+	return errors.Join(err, d.probeImage(path), done())
 }
 
 // haveFS asks the kernel for a file system type, which also loads its module.
@@ -76,19 +81,16 @@ func (d *Driver) probeOverlay() error {
 	return mnt.Close()
 }
 
-// wholeVolumes returns the files of at most n volumes of the store that are as large as they should be.
-func (d *Driver) wholeVolumes(n int) []string {
+// wholeVolume returns the file of a volume of the store that is as large as it should be, and of the layout that new
+// ones get; "" if there is none.
+func (d *Driver) wholeVolume() string {
 	names, _ := namesIn(d.volumesDir())
-	var paths []string
 	for _, name := range names {
-		if len(paths) == n {
-			break
-		}
-		if v, err := d.describeVolume(name); err == nil {
-			paths = append(paths, v.Path)
+		if v, err := d.describeVolume(name); err == nil && v.Layout == d.options.layout {
+			return v.Path
 		}
 	}
-	return paths
+	return ""
 }
 
 // newVolume makes a volume to probe with.
@@ -102,7 +104,7 @@ func (d *Driver) newVolume() (path string, done func() error, err error) {
 		return "", nil, errors.Join(err, t.remove())
 	}
 	// 1024 zero bytes are a tar without entries.
-	if _, err := buildVolume(dir, bytes.NewReader(make([]byte, 1024)), d.options.layout); err != nil {
+	if _, err := d.buildVolume(dir, bytes.NewReader(make([]byte, 1024))); err != nil {
 		return "", nil, errors.Join(err, t.remove())
 	}
 	return filepath.Join(dir, volumeFile), t.remove, nil

@@ -23,13 +23,13 @@ func (d *Driver) prepare(id string, opts graphdriver.MountOpts) (*stack, error) 
 	}
 	s := &stack{chain: chain}
 	if chain[0].Kind != kindDirectory || slices.Contains(opts.Options, "ro") {
-		return s, nil
+		return s, d.verifyStack(s)
 	}
 	if s.manifest, err = d.describe(chain); err != nil {
 		return nil, err
 	}
 	d.addImage(s.manifest, chain)
-	return s, nil
+	return s, d.verifyStack(s)
 }
 
 // writable says whether the first layer is to be mounted writable.

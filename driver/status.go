@@ -1,6 +1,7 @@
 package driver
 
 import (
+	"maps"
 	"strconv"
 	"strings"
 
@@ -13,10 +14,27 @@ func (d *Driver) Status() [][2]string {
 		{"Backing Filesystem", d.backingFS},
 		{"EROFS file-backed mounts", strconv.FormatBool(d.mount == MountFile)},
 		{"Layout", string(d.options.layout)},
-		{"Verity", "on"},
+		{"Verity", onOff(d.options.tree)},
+		{"Verify before mounts", onOff(d.options.verify)},
+		{"Image volumes", d.imageStatus()},
 		{"Store version", strconv.Itoa(storeVersion)},
 		{"Overlay layers one by one", strconv.FormatBool(d.appendLowers)},
 	}
+}
+
+func onOff(b bool) string {
+	if b {
+		return "on"
+	}
+	return "off"
+}
+
+// imageStatus says how image volumes are made, or why not.
+func (d *Driver) imageStatus() string {
+	if d.noImage != "" {
+		return "none: " + d.noImage
+	}
+	return string(d.options.image)
 }
 
 // Metadata returns where a layer is and, of a volume layer, what it takes to open its volume with dm-verity.
@@ -52,21 +70,22 @@ func (d *Driver) volumeMetadata(m map[string]string, l *layer) error {
 	if err != nil {
 		return err
 	}
-	v := desc.Verity
-	for key, value := range map[string]string{
+	maps.Copy(m, map[string]string{
 		"Volume":        d.volumePath(l.Volume),
 		"VolumeSize":    strconv.FormatInt(desc.Size, 10),
-		"VerityFile":    d.volumeDir(l.Volume) + "/" + volume.VerityFileName,
 		"Layout":        string(desc.Layout),
 		"FormatVersion": strconv.Itoa(desc.FormatVersion),
 		"DiffID":        l.DiffID,
-		"RootHash":      v.RootHash,
-		"DataBlockSize": strconv.FormatUint(uint64(v.DataBlockSize), 10),
-		"DataBlocks":    strconv.FormatUint(v.DataBlocks, 10),
-		"HashOffset":    strconv.FormatUint(v.HashOffset, 10),
-		"TreeOffset":    strconv.FormatUint(v.TreeOffset, 10),
-	} {
-		m[key] = value
+	})
+	if v := desc.Verity; v != nil {
+		maps.Copy(m, map[string]string{
+			"VerityFile":    d.volumeDir(l.Volume) + "/" + volume.VerityFileName,
+			"RootHash":      v.RootHash,
+			"DataBlockSize": strconv.FormatUint(uint64(v.DataBlockSize), 10),
+			"DataBlocks":    strconv.FormatUint(v.DataBlocks, 10),
+			"HashOffset":    strconv.FormatUint(v.HashOffset, 10),
+			"TreeOffset":    strconv.FormatUint(v.TreeOffset, 10),
+		})
 	}
 	return nil
 }

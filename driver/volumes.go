@@ -1,6 +1,8 @@
 package driver
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -15,13 +17,21 @@ const (
 	volumeFile      = volume.FileName
 	descriptionFile = "volume.json"
 
-	// volumeNameLen is how much of the root hash names a volume. Kata's runtime-rs makes a GPT partition label of the
+	// volumeNameLen is how much of the root hash, or what stands for it, names a volume. Kata's runtime-rs makes a GPT partition label of the
 	// directory's name, and these have room for 36 characters.
 	volumeNameLen = 24
 )
 
-// contentOf identifies the content of a volume by its root hash.
-func contentOf(desc *volume.Description) string { return desc.Verity.RootHash }
+// contentOf identifies the content of a volume, in hex: by its root hash or, where there is no tree, by all that goes
+// into it. Equal tars give equal volumes, see docs/format.md.
+func contentOf(desc *volume.Description) string {
+	if desc.Verity != nil {
+		return desc.Verity.RootHash
+	}
+	from := fmt.Sprintf("crio-erofs volume without tree\n%s %d\n%s\n", desc.Layout, desc.FormatVersion, desc.DiffID)
+	sum := sha256.Sum256([]byte(from))
+	return hex.EncodeToString(sum[:])
+}
 
 // volumeName returns the name of the volume with this description.
 func volumeName(desc *volume.Description) string { return contentOf(desc)[:volumeNameLen] }
@@ -33,9 +43,9 @@ func (s store) readDescription(name string) (*volume.Description, error) {
 	if err := readJSON(path, desc); err != nil {
 		return nil, fmt.Errorf("description of volume %s: %w", name, err)
 	}
-	if desc.Verity == nil || len(desc.Verity.RootHash) < volumeNameLen {
-		return nil, fmt.Errorf("%s has no root hash: the file is damaged; remove the images that use the volume "+
-			"and pull them again", path)
+	if content := contentOf(desc); len(content) < volumeNameLen || content[:volumeNameLen] != name {
+		return nil, fmt.Errorf("%s is of another volume, %s: the file is damaged; remove the images that use the volume "+
+			"and pull them again", path, content)
 	}
 	return desc, nil
 }
@@ -105,10 +115,10 @@ func (d *Driver) checkSame(name string, desc *volume.Description) error {
 	if err != nil {
 		return err
 	}
-	if have.Verity.RootHash != desc.Verity.RootHash {
+	if contentOf(have) != contentOf(desc) {
 		return fmt.Errorf("volume %s has root hash %s, and the new layer's volume of that name has %s: one of them was "+
 			"made to collide; remove the image that has the other, or do without this one",
-			name, have.Verity.RootHash, desc.Verity.RootHash)
+			name, contentOf(have), contentOf(desc))
 	}
 	fi, err := os.Stat(d.volumePath(name))
 	if err != nil {

@@ -1,0 +1,117 @@
+package driver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/crio-erofs/crio-erofs/driver/verity"
+	"github.com/crio-erofs/crio-erofs/driver/volume"
+)
+
+// verified remembers which volumes this process has checked.
+type verified struct {
+	mu    sync.Mutex
+	files map[volume.FileID]*checkedFile
+}
+
+// checkedFile is a volume's file as it was when it fit its tree.
+type checkedFile struct {
+	mu    sync.Mutex // one check at a time
+	mtime time.Time
+	root  string
+}
+
+func (v *verified) file(id volume.FileID) *checkedFile {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	f := v.files[id]
+	if f == nil {
+		f = &checkedFile{}
+		v.files[id] = f
+	}
+	return f
+}
+
+// verify checks all of a volume against its root hash, unless this process has done so and the file has not been
+// written to since. It does nothing unless the options say that volumes are to be checked.
+func (d *Driver) verify(v *volume.ManifestVolume) error {
+	if !d.options.verify {
+		return nil
+	}
+	if v.Verity == nil {
+		return fmt.Errorf("volume %s has no hash tree, and erofs.verify=on-mount lets none be used that cannot be checked: "+
+			"remove the images that use it and pull them again", v.Path)
+	}
+	f, err := os.Open(v.Path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	fi, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	id, err := volume.FileIDOf(fi)
+	if err != nil {
+		return err
+	}
+	known := d.verified.file(id)
+	known.mu.Lock()
+	defer known.mu.Unlock()
+	if known.root == v.Verity.RootHash && known.mtime.Equal(fi.ModTime()) {
+		return nil
+	}
+	if _, err := volume.Verify(context.Background(), f, fi.Size(), v.Verity.RootHash, nil); err != nil {
+		return fmt.Errorf("volume %s is damaged: %w; remove the images that use it and pull them again", v.Path, err)
+	}
+	known.root, known.mtime = v.Verity.RootHash, fi.ModTime()
+	return nil
+}
+
+// verifyNamed checks a volume of the store, see verify.
+func (d *Driver) verifyNamed(name string) error {
+	if !d.options.verify {
+		return nil
+	}
+	v, err := d.describeVolume(name)
+	if err != nil {
+		return err
+	}
+	return d.verify(v)
+}
+
+// verifyStack checks all volumes that a stack mounts or has in its manifest. An image volume that turns out to be
+// damaged is made again.
+func (d *Driver) verifyStack(s *stack) error {
+	if !d.options.verify {
+		return nil
+	}
+	for _, name := range volumesOf(s.chain) {
+		if err := d.verifyNamed(name); err != nil {
+			return err
+		}
+	}
+	if s.image() == "" {
+		return nil
+	}
+	err := d.verify(s.manifest.Image)
+	var corrupt *verity.CorruptError
+	if !errors.As(err, &corrupt) || len(s.manifest.Volumes) == 1 {
+		return err
+	}
+	logrus.Warnf("Making the image volume again: %v", err)
+	if err := d.discardImage(imageHolder(s.chain)); err != nil {
+		return err
+	}
+	d.addImage(s.manifest, s.chain)
+	if s.image() == "" {
+		return nil
+	}
+	return d.verify(s.manifest.Image)
+}

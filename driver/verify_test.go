@@ -1,0 +1,128 @@
+package driver_test
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	graphdriver "github.com/containers/storage/drivers"
+
+	"github.com/crio-erofs/crio-erofs/driver/volume"
+)
+
+// flip changes a bit of a file behind the file system's back as far as its times tell.
+func flip(t *testing.T, path string, offset int64) {
+	t.Helper()
+	fi, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	b := make([]byte, 1)
+	if _, err := f.ReadAt(b, offset); err != nil {
+		t.Fatal(err)
+	}
+	b[0] ^= 1
+	if _, err := f.WriteAt(b, offset); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chtimes(path, fi.ModTime(), fi.ModTime()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// volumeOf returns a layer's volume file.
+func volumeOf(t *testing.T, d graphdriver.Driver, id string) string {
+	t.Helper()
+	m, err := d.Metadata(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m["Volume"]
+}
+
+// TestVerifyOnMount has every use of a damaged volume refused, with the block's number and what to do.
+func TestVerifyOnMount(t *testing.T) {
+	needRoot(t)
+	for _, layout := range volume.Layouts {
+		t.Run(string(layout), func(t *testing.T) {
+			root := t.TempDir()
+			d := reopen(t, root, "erofs.layout="+string(layout))
+			top := pull(t, d, "image", imageLayers(t)...)
+			if err := d.CreateReadWrite("c", top, nil); err != nil {
+				t.Fatal(err)
+			}
+			const offset = 10000 // in the 4 KiB block 2, the 512-byte block 19
+			flip(t, volumeOf(t, d, "image-2"), offset)
+			block := fmt.Sprintf("data block %d at offset", offset/layout.BlockSize())
+			get(t, d, "c")
+			put(t, d, "c") // nobody asked for a check
+			d = reopen(t, root, "erofs.verify=on-mount")
+			for what, use := range map[string]func() error{
+				"container": func() error { _, err := d.Get("c", graphdriver.MountOpts{}); return err },
+				"image":     func() error { _, err := d.Get(top, graphdriver.MountOpts{}); return err },
+				"diff":      func() error { _, err := d.Diff("image-2", nil, "image-1", nil, ""); return err },
+				"files":     func() error { _, err := d.(graphdriver.DiffGetterDriver).DiffGetter("image-2"); return err },
+			} {
+				err := use()
+				if err == nil || !strings.Contains(err.Error(), block) || !strings.Contains(err.Error(), "pull them again") {
+					t.Errorf("%s: %v; want %s", what, err, block)
+				}
+			}
+			if got := mountsIn(t, root, ""); len(got) != 0 {
+				t.Errorf("mounts left: %v", got)
+			}
+			get(t, d, "image-1") // whole
+			put(t, d, "image-1")
+		})
+	}
+}
+
+// TestVerifyOnce reads a volume once per process, unless it was written to.
+func TestVerifyOnce(t *testing.T) {
+	needRoot(t)
+	d, _ := newDriver(t, "erofs.verify=on-mount")
+	apply(t, d, "base", "", makeTar(t, file{name: "f", content: strings.Repeat("x", 20000)}))
+	get(t, d, "base")
+	put(t, d, "base")
+	path := volumeOf(t, d, "base")
+	flip(t, path, 10000)
+	get(t, d, "base") // has the times of the checked file
+	put(t, d, "base")
+	if err := os.Chtimes(path, time.Now(), time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.Get("base", graphdriver.MountOpts{}); err == nil {
+		t.Error("a volume that was written to since it was checked is mounted")
+	}
+}
+
+// TestVerifyImageVolume makes a damaged image volume again, for all images that hold it.
+func TestVerifyImageVolume(t *testing.T) {
+	needRoot(t)
+	root := ext4(t)
+	options := []string{"erofs.verify=on-mount", "erofs.image_volume=copy"}
+	d := reopen(t, root, options...)
+	m := start(t, d, "c", pull(t, d, "image", imageLayers(t)...))
+	start(t, d, "c2", pull(t, d, "other", imageLayers(t)...))
+	put(t, d, "c")
+	put(t, d, "c2")
+	flip(t, m.Image.Path, 10000)
+	d = reopen(t, root, options...)
+	for _, id := range []string{"c", "c2"} {
+		got, err := volume.ReadManifest(get(t, d, id))
+		if err != nil || got.Image == nil || got.Image.FileID == m.Image.FileID {
+			t.Fatalf("%+v, %v; want a new image volume", got, err)
+		}
+		checkFile(t, got.Image)
+		checkImageTree(t, got)
+		put(t, d, id)
+	}
+	wantNames(t, root, "volumes", 4)
+}
