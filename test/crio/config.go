@@ -100,6 +100,9 @@ func (s *Server) writeConfig() error {
 	// CRI-O replaces a handler's table as a whole, so ours starts as a copy of contrib's.
 	vm["runtime_path"] = filepath.Join(s.path("shims"), filepath.Base(vm["runtime_path"].(string)))
 	vm["runtime_root"] = s.path("vm")
+	if s.opts.Kata != nil {
+		vm["runtime_config_path"] = s.opts.Kata.Config
+	}
 	runc, err := s.runcHandler()
 	if err != nil {
 		return err
@@ -210,6 +213,9 @@ func (s *Server) environment() []string {
 	}
 	if s.opts.StandIn != nil {
 		kept = append(kept, s.opts.StandIn.Environment()...)
+	}
+	if s.opts.Kata != nil {
+		kept = append(kept, "CRIO_EROFS_REAL_SHIM="+s.opts.Kata.Shim)
 	}
 	return append(append(kept,
 		"CONTAINERS_REGISTRIES_CONF="+s.path("registries.conf"),

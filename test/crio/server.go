@@ -32,11 +32,20 @@ type Options struct {
 	// StandIn is what the VM handler's interposer starts in place of Kata. Without it there is no VM handler.
 	StandIn *env.StandIn
 
+	// Kata is a real Kata for the VM handler, instead of the stand-in.
+	Kata *Kata
+
 	// StorageDriver replaces contrib's driver, as a control.
 	StorageDriver string
 
 	LogLevel string   // "info" if empty
 	Env      []string // added to CRI-O's environment
+}
+
+// Kata is one of the runtimes of a Kata installation.
+type Kata struct {
+	Shim   string // path of its containerd-shim-kata-v2
+	Config string // path of the configuration file that it is to use
 }
 
 // Server is a running CRI-O.
@@ -118,17 +127,18 @@ func (s *Server) prepare() error {
 
 // prepareShims puts the interposer and the shim behind it into one folder, as an installation does.
 func (s *Server) prepareShims() error {
-	if s.opts.StandIn == nil {
+	if s.opts.StandIn == nil && s.opts.Kata == nil {
 		return nil
 	}
 	interposer, err := env.Bin("containerd-shim-kata-erofs-v2")
 	if err != nil {
 		return err
 	}
-	for name, from := range map[string]string{
-		"containerd-shim-kata-erofs-v2": interposer,
-		"containerd-shim-kata-v2":       s.opts.StandIn.Shim,
-	} {
+	programs := map[string]string{"containerd-shim-kata-erofs-v2": interposer}
+	if s.opts.StandIn != nil {
+		programs["containerd-shim-kata-v2"] = s.opts.StandIn.Shim
+	}
+	for name, from := range programs {
 		// Copies: a program that looks for another beside itself would look beside a link's target.
 		content, err := os.ReadFile(from)
 		if err != nil {

@@ -34,20 +34,20 @@ func Boot() error {
 			return fmt.Errorf("mount %s on %s: %w", m.fstype, m.target, err)
 		}
 	}
-	if err := loadModules("/modules"); err != nil {
+	if err := LoadModules("/modules"); err != nil {
 		return err
 	}
 	if err := leaveRootfs(); err != nil {
 		return err
 	}
-	if err := loopbackUp(); err != nil {
+	if err := LoopbackUp(); err != nil {
 		return err
 	}
 	return enableControllers()
 }
 
-// loadModules loads the modules named in dir/order and removes them from memory.
-func loadModules(dir string) error {
+// LoadModules loads the modules that dir/order names and removes the directory from memory.
+func LoadModules(dir string) error {
 	order, err := os.ReadFile(filepath.Join(dir, "order"))
 	if err != nil {
 		return err
@@ -66,10 +66,11 @@ func loadModule(path string) error {
 		return err
 	}
 	defer f.Close()
-	if err := unix.FinitModule(int(f.Fd()), "", 0); err != nil && !errors.Is(err, unix.EEXIST) {
-		return err
+	err = unix.FinitModule(int(f.Fd()), "", 0)
+	if errors.Is(err, unix.EEXIST) || errors.Is(err, unix.EOPNOTSUPP) { // built in; for another CPU (kvm_intel, kvm_amd)
+		return nil
 	}
-	return nil
+	return err
 }
 
 // leaveRootfs puts a mount over the kernel's initial root file system: pivot_root(2) refuses to work when the current
@@ -91,7 +92,8 @@ func leaveRootfs() error {
 	return unix.Chdir("/")
 }
 
-func loopbackUp() error {
+// LoopbackUp brings the interface lo up.
+func LoopbackUp() error {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return err

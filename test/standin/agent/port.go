@@ -21,7 +21,7 @@ const portTimeout = 10 * time.Second
 
 // Serve answers the shim on the virtio-serial port until the port breaks.
 func Serve() error {
-	port, err := openPort()
+	port, err := OpenPort(agentapi.PortName)
 	if err != nil {
 		return err
 	}
@@ -39,10 +39,11 @@ func Serve() error {
 	return err
 }
 
-func openPort() (*os.File, error) {
+// OpenPort opens the virtio-serial port of a name when the host's end of it is connected.
+func OpenPort(name string) (*os.File, error) {
 	deadline := time.Now().Add(portTimeout)
 	for {
-		path, err := portPath()
+		path, err := portPath(name)
 		if err != nil {
 			return nil, err
 		}
@@ -54,20 +55,20 @@ func openPort() (*os.File, error) {
 			}
 		}
 		if time.Now().After(deadline) {
-			return nil, fmt.Errorf("no virtio-serial port is named %s", agentapi.PortName)
+			return nil, fmt.Errorf("no virtio-serial port is named %s", name)
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
 }
 
-func portPath() (string, error) {
-	names, err := filepath.Glob("/sys/class/virtio-ports/*/name")
+func portPath(want string) (string, error) {
+	files, err := filepath.Glob("/sys/class/virtio-ports/*/name")
 	if err != nil {
 		return "", err
 	}
-	for _, path := range names {
+	for _, path := range files {
 		name, err := os.ReadFile(path)
-		if err == nil && strings.TrimSpace(string(name)) == agentapi.PortName {
+		if err == nil && strings.TrimSpace(string(name)) == want {
 			return filepath.Join("/dev", filepath.Base(filepath.Dir(path))), nil
 		}
 	}
