@@ -64,6 +64,15 @@ test: deps ## Run all tests: units, kernel, containers/storage's own suite, CRI-
 		test/env/leftovers.sh check $(CACHE)/before || status=1; \
 		exit $$status
 
+.PHONY: test-real
+test-real: ## Run every mode on an installed Kata: KATA=/opt/kata (docs/testing-real.md)
+ifneq ($(KATA),)
+	@test/env/deps.sh build
+	@test/env/deps.sh run
+	@$(MAKE) --no-print-directory build crio
+endif
+	@$(GO) run ./test/realkata --kata "$(KATA)"
+
 .PHONY: fuzz
 fuzz: ## Run every fuzz target for FUZZTIME (30s) each
 	@for package in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u); do \

@@ -86,7 +86,7 @@ func waitForHost(f *os.File, deadline time.Time) error {
 		if fds[0].Revents&unix.POLLHUP == 0 && fds[0].Revents != 0 {
 			return unix.SetNonblock(int(f.Fd()), true)
 		}
-		time.Sleep(time.Millisecond)
+		time.Sleep(10 * time.Millisecond)
 	}
 	return fmt.Errorf("%s: nobody is at the host's end", f.Name())
 }

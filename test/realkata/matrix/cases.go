@@ -1,0 +1,221 @@
+package matrix
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/crio-erofs/crio-erofs/driver/volume"
+	"github.com/crio-erofs/crio-erofs/test/crio"
+	"github.com/crio-erofs/crio-erofs/test/realkata/install"
+)
+
+// What a case says of dm-verity.
+const (
+	enforced    = "enforced"
+	notEnforced = "not enforced"
+	none        = "-"
+)
+
+// testCase is one case. run returns whether the guest enforces dm-verity, as it was seen to do.
+type testCase struct {
+	name   string
+	verity string // what it has to be
+	run    func(ctx context.Context, b *bench) (verity string, err error)
+}
+
+func cases(r install.Runtime) []testCase {
+	if r.Kind == install.Go {
+		return []testCase{{"layers, verity: refused", none, refused}}
+	}
+	return []testCase{
+		{"layers, verity", enforced, func(ctx context.Context, b *bench) (string, error) {
+			return b.container(ctx, b.small)
+		}},
+		{"one layer, verity", enforced, func(ctx context.Context, b *bench) (string, error) {
+			return b.container(ctx, b.single)
+		}},
+		{"layers, verity: data changed", enforced, func(ctx context.Context, b *bench) (string, error) {
+			return b.damagedData(ctx, b.small)
+		}},
+		{"one layer, verity: data changed", enforced, func(ctx context.Context, b *bench) (string, error) {
+			return b.damagedData(ctx, b.single)
+		}},
+		{"layers, verity: superblock changed", enforced, func(ctx context.Context, b *bench) (string, error) {
+			return b.damagedSuperblock(ctx, b.small)
+		}},
+	}
+}
+
+const motd = "This file came out of an EROFS volume.\n"
+
+// container runs a container, and one that stays to be looked at.
+func (b *bench) container(ctx context.Context, image string) (string, error) {
+	pod, err := b.server.RunPod(ctx, crio.PodOptions{Handler: crio.HandlerVM})
+	if err != nil {
+		return none, err
+	}
+	_, result, err := pod.Run(ctx, crio.ContainerOptions{
+		Image: image, Command: []string{"sh", "-c", "cat /etc/motd; echo new > /new && cat /new >&2; exit 7"},
+	})
+	if err != nil {
+		return none, err
+	}
+	if result.Stdout != motd || result.Stderr != "new\n" || result.ExitCode != 7 {
+		return none, fmt.Errorf("the container left %+v", result)
+	}
+	c, err := sleeper(ctx, pod, image)
+	if err != nil {
+		return none, err
+	}
+	manifest, err := manifestOf(ctx, c)
+	if err != nil {
+		return none, err
+	}
+	seen, err := look(ctx, c)
+	if err != nil {
+		return none, err
+	}
+	if err := checkVolumes(seen, manifest.Volumes); err != nil {
+		return notEnforced, err
+	}
+	return enforced, nil
+}
+
+// sleeper starts a container that does nothing.
+func sleeper(ctx context.Context, pod *crio.Pod, image string) (*crio.Container, error) {
+	c, err := pod.CreateContainer(ctx, crio.ContainerOptions{Image: image, Command: []string{"sleep", "100000"}})
+	if err != nil {
+		return nil, err
+	}
+	return c, c.Start(ctx)
+}
+
+func manifestOf(ctx context.Context, c *crio.Container) (*volume.Manifest, error) {
+	spec, err := c.Spec(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return volume.ReadManifest(spec.Root.Path)
+}
+
+// damagedData changes a byte of a file in a volume and lets a container read it.
+func (b *bench) damagedData(ctx context.Context, image string) (string, error) {
+	undo, err := b.flip(motd[:20])
+	if err != nil {
+		return none, err
+	}
+	defer undo()
+	pod, err := b.server.RunPod(ctx, crio.PodOptions{Handler: crio.HandlerVM})
+	if err != nil {
+		return none, err
+	}
+	_, result, err := pod.Run(ctx, crio.ContainerOptions{Image: image, Command: []string{"cat", "/etc/motd"}})
+	switch {
+	case err != nil:
+		return none, err
+	case result.Stdout != "":
+		return notEnforced, fmt.Errorf("the guest read a changed block: %q", result.Stdout)
+	case result.ExitCode == 0 || !strings.Contains(result.Stderr, "Input/output error"):
+		return none, fmt.Errorf("cat left %+v", result)
+	}
+	return enforced, nil
+}
+
+// damagedSuperblock changes EROFS's superblock in a volume: the guest must not mount it.
+func (b *bench) damagedSuperblock(ctx context.Context, image string) (string, error) {
+	pod, err := b.server.RunPod(ctx, crio.PodOptions{Handler: crio.HandlerVM})
+	if err != nil {
+		return none, err
+	}
+	undo, err := b.change(func(content []byte) int {
+		if bytes.Contains(content, []byte(motd)) {
+			return superblockOffset + 16
+		}
+		return -1
+	})
+	if err != nil {
+		return none, err
+	}
+	defer undo()
+	_, _, err = pod.Run(ctx, crio.ContainerOptions{Image: image, Command: []string{"true"}})
+	if err == nil {
+		return notEnforced, errors.New("a container started from a volume with a changed superblock")
+	}
+	logrus.Infof("as it should be: %v", err)
+	return enforced, nil
+}
+
+// superblockOffset is where EROFS's superblock is (Linux fs/erofs/erofs_fs.h, EROFS_SUPER_OFFSET).
+const superblockOffset = 1024
+
+// flip changes one bit of a text wherever a volume of the store has it, and returns what changes it back.
+func (b *bench) flip(text string) (undo func(), err error) {
+	undo, err = b.change(func(content []byte) int { return bytes.Index(content, []byte(text)) })
+	if err != nil {
+		err = fmt.Errorf("%w: none has %q", err, text)
+	}
+	return undo, err
+}
+
+// change changes a bit of each volume for whose content at does not return -1.
+func (b *bench) change(at func(content []byte) int) (undo func(), err error) {
+	files, err := filepath.Glob(filepath.Join(b.server.GraphRoot(), "erofs/volumes/*", volume.FileName))
+	if err != nil {
+		return nil, err
+	}
+	var changed []func()
+	for _, file := range files {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			return nil, err
+		}
+		if at := at(content); at >= 0 {
+			if err := xor(file, int64(at)); err != nil {
+				return nil, err
+			}
+			changed = append(changed, func() { _ = xor(file, int64(at)) })
+		}
+	}
+	if len(changed) == 0 {
+		return nil, errors.New("no volume to change")
+	}
+	return func() {
+		for _, undo := range changed {
+			undo()
+		}
+	}, nil
+}
+
+// xor changes the lowest bit of a file's byte.
+func xor(file string, at int64) error {
+	f, err := os.OpenFile(file, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	b := make([]byte, 1)
+	if _, err := f.ReadAt(b, at); err != nil {
+		return errors.Join(err, f.Close())
+	}
+	b[0] ^= 1
+	_, err = f.WriteAt(b, at)
+	return errors.Join(err, f.Close())
+}
+
+// refused wants the shim to refuse the sandbox: this runtime cannot verify.
+func refused(ctx context.Context, b *bench) (string, error) {
+	_, err := b.server.RunPod(ctx, crio.PodOptions{Handler: crio.HandlerVM})
+	if err == nil {
+		return none, errors.New("a pod started on a runtime that cannot verify volumes")
+	}
+	if !strings.Contains(err.Error(), "Go runtime") {
+		return none, err
+	}
+	return none, nil
+}

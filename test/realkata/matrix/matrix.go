@@ -1,0 +1,139 @@
+// Package matrix runs containers on a real Kata through CRI-O, the driver, the hook and the shim of this repository,
+// and finds out what the guest makes of their volumes. It has to run where Kata can.
+package matrix
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/crio-erofs/crio-erofs/test/crio"
+	"github.com/crio-erofs/crio-erofs/test/env"
+	"github.com/crio-erofs/crio-erofs/test/images"
+	"github.com/crio-erofs/crio-erofs/test/realkata/install"
+)
+
+// Result is what became of one case.
+type Result struct {
+	Runtime string `json:"runtime"` // "Rust 4.1.0"
+	Case    string `json:"case"`
+	Verity  string `json:"verity"`          // whether the guest enforced it: "enforced", "not enforced", "-"
+	Error   string `json:"error,omitempty"` // empty: as it should be
+	Seconds int    `json:"seconds"`
+}
+
+// Options says what to run.
+type Options struct {
+	Runtime   install.Runtime
+	Dir       string // private folder, with a short path, on a file system that can hold a container store
+	MemoryMiB int    // of each guest
+	Settings  string // more of Kata's configuration, as TOML
+	Keep      bool   // leave the folder with all logs behind
+	Only      string // the one case to run; empty: all
+}
+
+// caseTimeout bounds one case. Emulated CPUs take a minute for a pod.
+const caseTimeout = 15 * time.Minute
+
+// bench is what the cases work with.
+type bench struct {
+	opts   Options
+	server *crio.Server
+	small  string // three layers
+	single string // one layer
+}
+
+// Run runs all cases on one runtime. A case that fails is a result; the error is for what stopped the others, too.
+func Run(ctx context.Context, opts Options) (results []Result, err error) {
+	b := &bench{opts: opts}
+	config, err := opts.Runtime.PrivateConfig(filepath.Join(opts.Dir, "kata"), opts.MemoryMiB, opts.Settings)
+	if err != nil {
+		return nil, err
+	}
+	registry, err := env.StartRegistry(ctx, filepath.Join(opts.Dir, "registry"))
+	if err != nil {
+		return nil, err
+	}
+	defer registry.Stop()
+	pause, err := b.push(ctx, registry.Address)
+	if err != nil {
+		return nil, err
+	}
+	b.server, err = crio.Start(ctx, crio.Options{
+		Dir: filepath.Join(opts.Dir, "c"), Registry: registry.Address, PauseImage: pause, LogLevel: "debug",
+		Kata: &crio.Kata{Shim: opts.Runtime.Shim, Config: config},
+	})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, b.close()) }()
+	for _, ref := range []string{b.small, b.single} {
+		if _, err := b.server.PullImage(ctx, ref); err != nil {
+			return nil, err
+		}
+	}
+	for _, c := range cases(opts.Runtime) {
+		if opts.Only == "" || opts.Only == c.name {
+			results = append(results, b.try(ctx, c))
+		}
+	}
+	return results, nil
+}
+
+// push puts the images into the registry and returns the name of the sandbox's.
+func (b *bench) push(ctx context.Context, registry string) (pause string, err error) {
+	cache, err := env.Cache()
+	if err != nil {
+		return "", err
+	}
+	if b.small, err = images.Small.Push(ctx, cache, registry); err != nil {
+		return "", err
+	}
+	if b.single, err = pushFlat(ctx, images.Small, cache, registry); err != nil {
+		return "", err
+	}
+	return images.Pause.Push(ctx, cache, registry)
+}
+
+// close ends CRI-O. Its log is kept when the folder is.
+func (b *bench) close() error {
+	if b.opts.Keep {
+		if log, err := os.ReadFile(b.server.LogFile()); err == nil {
+			if err := os.WriteFile(filepath.Join(b.opts.Dir, "crio.log"), log, 0o644); err != nil {
+				logrus.Warn(err)
+			}
+		}
+	}
+	return b.server.Close()
+}
+
+// try runs one case.
+func (b *bench) try(ctx context.Context, c testCase) Result {
+	ctx, cancel := context.WithTimeout(ctx, caseTimeout)
+	defer cancel()
+	began := time.Now()
+	logrus.Infof("%s: %s ...", b.opts.Runtime.Kind, c.name)
+	verity, err := c.run(ctx, b)
+	r := Result{
+		Runtime: fmt.Sprintf("%s %s", b.opts.Runtime.Kind, b.opts.Runtime.Version),
+		Case:    c.name, Verity: verity, Seconds: int(time.Since(began).Seconds()),
+	}
+	if err == nil && verity != c.verity {
+		err = fmt.Errorf("dm-verity is %q in the guest, not %q", verity, c.verity)
+	}
+	if err != nil {
+		r.Error = err.Error()
+		logrus.Errorf("%s: %s: %v", b.opts.Runtime.Kind, c.name, err)
+	} else {
+		logrus.Infof("%s: %s: ok, verity %s, %d s", b.opts.Runtime.Kind, c.name, verity, r.Seconds)
+	}
+	if err := b.server.RemoveAllPods(context.WithoutCancel(ctx)); err != nil {
+		logrus.Warnf("%s: %v", c.name, err)
+	}
+	return r
+}
