@@ -28,7 +28,7 @@ const kills = 220
 // was complete has to be there and to verify, and nothing else has.
 func TestKilledAnywhere(t *testing.T) {
 	needRoot(t)
-	modes := [][]string{{"erofs.mount=auto"}, {"erofs.mount=loop"}}
+	modes := [][]string{{"erofs.mount=auto"}, {"erofs.mount=loop"}, {"erofs.image_volume=copy"}}
 	for i, options := range modes {
 		t.Run(strings.Join(options, ","), func(t *testing.T) {
 			n := &node{
