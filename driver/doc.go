@@ -19,8 +19,8 @@
 // chain of a layer is the layer, its parent, the parent's parent and so on.
 //
 // An image volume is the union of the volumes of an image. The image's top layer holds it: by a hard link, image.erofs,
-// and a record, image.json. It is made by the first Get of a container of the image, of nothing that would not be there
-// afterwards, too: it can be lost at any time and is made again.
+// and a record, image.json. The first Get of a container of the image makes it. What it is made of stays, so it may be lost
+// at any time and is made again.
 //
 // # Life of a mount
 //

@@ -61,6 +61,9 @@ func open(home string, opts graphdriver.Options) (*Driver, error) {
 	if os.Geteuid() != 0 {
 		return nil, fmt.Errorf("must run as root to mount EROFS: %w", graphdriver.ErrPrerequisites)
 	}
+	if err := parsed.checkPrograms(); err != nil {
+		return nil, err
+	}
 	d := &Driver{options: parsed, verified: verified{files: map[volume.FileID]*checkedFile{}}, refs: graphdriver.NewRefCounter(mountChecker{})}
 	d.naive = graphdriver.NewNaiveDiffDriver(d, graphdriver.NewNaiveLayerIDMapUpdater(d))
 	if err := d.openStore(home); err != nil {

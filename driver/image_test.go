@@ -28,7 +28,7 @@ func xfs(t testing.TB) string {
 func ext4(t testing.TB) string {
 	t.Helper()
 	fstest.RequireTool(t, "mkfs.ext4")
-	return fstest.FileSystem(t, 64<<20, "mkfs.ext4", "-q")
+	return fstest.FileSystem(t, 256<<20, "mkfs.ext4", "-q")
 }
 
 // tmpfs makes a file system whose files the kernel mounts through loop devices only.

@@ -177,7 +177,8 @@ func (d *Driver) ListLayers() ([]string, error) {
 	return ids, nil
 }
 
-// ReadWriteDiskUsage returns what the layer itself holds, without its parents.
+// ReadWriteDiskUsage returns what the layer itself holds, without its parents. What a container writes in a VM is in its
+// writable layer's file, whose blocks on the disk count.
 func (d *Driver) ReadWriteDiskUsage(id string) (*directory.DiskUsage, error) {
 	l, err := d.readLayer(id)
 	if err != nil {
@@ -186,5 +187,11 @@ func (d *Driver) ReadWriteDiskUsage(id string) (*directory.DiskUsage, error) {
 	if l.Kind == kindVolume {
 		return &directory.DiskUsage{Size: l.Size, InodeCount: l.Inodes}, nil
 	}
-	return directory.Usage(d.diffDir(id))
+	usage, err := directory.Usage(d.diffDir(id))
+	if err != nil {
+		return nil, err
+	}
+	inVM, err := d.rwUsage(id)
+	usage.Size += inVM
+	return usage, err
 }

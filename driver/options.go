@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	units "github.com/docker/go-units"
 	"github.com/sirupsen/logrus"
 
 	"github.com/crio-erofs/crio-erofs/driver/volume"
@@ -46,6 +47,8 @@ type options struct {
 	verify bool // volumes are checked before they are used
 	mount  MountMode
 	image  ImageMode
+	rwDisk bool  // containers in VMs get a disk for what they write
+	rwSize int64 // of that disk, in bytes
 }
 
 // check refuses settings that do not go together.
@@ -72,6 +75,21 @@ var settings = []setting{
 	oneOf("verify", func(o *options, v string) { o.verify = v == "on-mount" }, "off", "on-mount"),
 	oneOf("mount", func(o *options, v MountMode) { o.mount = v }, MountAuto, MountFile, MountLoop),
 	oneOf("image_volume", func(o *options, v ImageMode) { o.image = v }, ImageReflink, ImageCopy, ImageOff),
+	oneOf("rw_layer", func(o *options, v string) { o.rwDisk = v == "ext4" }, "memory", "ext4"),
+	{key: "rw_size", values: []string{"10G"}, form: "a size such as 10G", apply: setRWSize},
+}
+
+// setRWSize takes a size with a unit.
+func setRWSize(o *options, v string) (err error) {
+	if o.rwSize, err = units.RAMInBytes(v); err != nil {
+		return err
+	}
+	const least, most = 16 << 20, 16 << 40 // the least for an ext4 of use to anybody, the most that ext4 can have in a file
+	if o.rwSize < least || o.rwSize > most {
+		return errors.New("the writable layer must have from 16M to 16T")
+	}
+	o.rwSize &^= rwBlockSize - 1
+	return nil
 }
 
 // oneOf is an option with a fixed set of values, the default first.

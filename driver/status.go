@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"strings"
 
+	units "github.com/docker/go-units"
+
 	"github.com/crio-erofs/crio-erofs/driver/volume"
 )
 
@@ -17,6 +19,7 @@ func (d *Driver) Status() [][2]string {
 		{"Verity", onOff(d.options.tree)},
 		{"Verify before mounts", onOff(d.options.verify)},
 		{"Image volumes", d.imageStatus()},
+		{"Writable layer in VMs", d.rwStatus()},
 		{"Store version", strconv.Itoa(storeVersion)},
 		{"Overlay layers one by one", strconv.FormatBool(d.appendLowers)},
 	}
@@ -27,6 +30,13 @@ func onOff(b bool) string {
 		return "on"
 	}
 	return "off"
+}
+
+func (d *Driver) rwStatus() string {
+	if !d.options.rwDisk {
+		return "memory"
+	}
+	return "ext4, " + units.BytesSize(float64(d.options.rwSize))
 }
 
 // imageStatus says how image volumes are made, or why not.

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/crio-erofs/crio-erofs/driver/volume"
 )
 
 // storeVersion is the version of the store's layout on disk that this driver reads and writes.
@@ -29,6 +31,9 @@ func (s store) layersDir() string   { return filepath.Join(s.home, "layers") }
 func (s store) mountsDir() string   { return filepath.Join(s.home, "mounts") }
 func (s store) tmpDir() string      { return filepath.Join(s.home, "tmp") }
 
+// templatesDir has the empty writable layers of which containers get copies.
+func (s store) templatesDir() string { return filepath.Join(s.home, "templates") }
+
 // emptyDir is an empty directory: overlayfs's lowest layer where there are no others.
 func (s store) emptyDir() string { return filepath.Join(s.home, "empty") }
 
@@ -43,9 +48,12 @@ func (s store) imageRecordPath(id string) string {
 	return filepath.Join(s.layerDir(id), "image.json")
 }
 func (s store) imageLinkPath(id string) string { return filepath.Join(s.layerDir(id), "image.erofs") }
-func (s store) diffDir(id string) string       { return filepath.Join(s.layerDir(id), "diff") }
-func (s store) workDir(id string) string       { return filepath.Join(s.layerDir(id), "work") }
-func (s store) mergedDir(id string) string     { return filepath.Join(s.layerDir(id), "merged") }
+func (s store) rwLayerPath(id string) string {
+	return filepath.Join(s.layerDir(id), volume.RWLayerName)
+}
+func (s store) diffDir(id string) string   { return filepath.Join(s.layerDir(id), "diff") }
+func (s store) workDir(id string) string   { return filepath.Join(s.layerDir(id), "work") }
+func (s store) mergedDir(id string) string { return filepath.Join(s.layerDir(id), "merged") }
 
 // makeDirs makes the store's directories, those that are missing.
 func (s store) makeDirs() error {
@@ -55,7 +63,7 @@ func (s store) makeDirs() error {
 			return err
 		}
 	}
-	for _, dir := range []string{s.volumesDir(), s.mountsDir(), s.tmpDir()} {
+	for _, dir := range []string{s.volumesDir(), s.mountsDir(), s.tmpDir(), s.templatesDir()} {
 		if err := makeDir(dir, dirMode); err != nil {
 			return err
 		}
