@@ -33,6 +33,7 @@ type Driver struct {
 	mount        MountMode // MountFile or MountLoop
 	appendLowers bool      // overlayfs takes lower directories one by one
 	noImage      string    // why there are no image volumes of several layers; empty: there are
+	noShifting   string    // why ids cannot be mapped at the time of mounting; empty: they can
 	backingFS    string
 }
 
@@ -133,6 +134,3 @@ func (d *Driver) Dedup(graphdriver.DedupArgs) (graphdriver.DedupResult, error) {
 func (d *Driver) UpdateLayerIDMap(id string, toContainer, toHost *idtools.IDMappings, mountLabel string) error {
 	return d.naive.UpdateLayerIDMap(id, toContainer, toHost, mountLabel)
 }
-
-// SupportsShifting says that the driver cannot map ids at mount time.
-func (d *Driver) SupportsShifting() bool { return d.naive.SupportsShifting() }

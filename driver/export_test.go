@@ -7,3 +7,10 @@ func UseMountString(d graphdriver.Driver) { d.(*Driver).appendLowers = false }
 
 // Home returns where a driver's store is.
 func Home(d graphdriver.Driver) string { return d.(*Driver).home }
+
+// Shifting makes a driver work as where the kernel cannot map the ids of mounts, and returns why it could not before;
+// empty: it can.
+func Shifting(d graphdriver.Driver, why string) (before string) {
+	before, d.(*Driver).noShifting = d.(*Driver).noShifting, why
+	return before
+}

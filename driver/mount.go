@@ -100,6 +100,17 @@ func (d *Driver) mountStack(s *stack, opts graphdriver.MountOpts) (err error) {
 	if err != nil {
 		return err
 	}
+	maps, shift, err := d.mapsOf(top.ID, opts)
+	if err != nil {
+		return err
+	}
+	if shift {
+		release, err := d.mapLowers(maps, s, &o)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, release()) }()
+	}
 	return o.mountOn(d.mergedDir(top.ID), d.appendLowers)
 }
 

@@ -27,7 +27,7 @@ func (d *Driver) probe() error {
 	}
 	// If it fails, the reason may be this very volume.
 	if path := d.wholeVolume(); path != "" && d.probeMount(path) == nil {
-		return d.probeImage(path)
+		return d.probeFeatures(path)
 	}
 	path, done, err := d.newVolume()
 	if err != nil {
@@ -38,7 +38,15 @@ func (d *Driver) probe() error {
 		err = fmt.Errorf("%w; volumes of erofs.layout=%s have blocks of 512 bytes, which needs Linux 6.4 or later: on an older "+
 			"kernel use erofs.layout=%s", err, volume.LayoutTarfs, volume.LayoutAligned)
 	}
-	return errors.Join(err, d.probeImage(path), done())
+	if err != nil {
+		return errors.Join(err, done())
+	}
+	return errors.Join(d.probeFeatures(path), done())
+}
+
+// probeFeatures finds out what else can be done with volumes that can be mounted, of which this is one.
+func (d *Driver) probeFeatures(path string) error {
+	return errors.Join(d.probeImage(path), d.probeShifting(path))
 }
 
 // haveFS asks the kernel for a file system type, which also loads its module.

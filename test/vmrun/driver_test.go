@@ -53,6 +53,9 @@ func runDriverTests(t *testing.T, files *vmrun.Guest, tests ...string) {
 			t.Errorf("%s did not pass", name)
 		}
 	}
+	if os.Getenv(envAll) == "" && strings.Contains(output.String(), "--- SKIP") {
+		t.Error("something was skipped")
+	}
 	if exit != 0 {
 		t.Errorf("exit status %d", exit)
 	}
