@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 
-	"github.com/crio-erofs/crio-erofs/driver/verity/sha256x2"
+	"github.com/crio-erofs/crio-erofs/driver/verity/multisha"
 )
 
 var (
@@ -17,22 +17,38 @@ var (
 // Digests puts the digests of data's blocks, of size bytes (512 or 4096) each, into digests.
 func Digests(digests, data []byte, size int) {
 	zero := zeroDigests[size]
-	put := func(start int, sum [DigestSize]byte) { copy(digests[start/size*DigestSize:], sum[:]) }
-	waiting := -1 // a block that is to be hashed together with the next one
-	for start := 0; start < len(data); start += size {
-		switch block := data[start : start+size]; {
-		case bytes.Equal(block, zeros[:size]):
-			put(start, zero)
-		case waiting < 0:
-			waiting = start
-		default:
-			first, second := sha256x2.Sum(data[waiting:waiting+size], block)
-			put(waiting, first)
-			put(start, second)
-			waiting = -1
+	h := hasher{digests: digests}
+	for i := 0; (i+1)*size <= len(data); i++ {
+		block := data[i*size : (i+1)*size]
+		if bytes.Equal(block, zeros[:size]) {
+			copy(digests[i*DigestSize:], zero[:])
+			continue
 		}
+		h.add(i, block)
 	}
-	if waiting >= 0 {
-		put(waiting, sha256.Sum256(data[waiting:waiting+size]))
+	h.flush()
+}
+
+// hasher collects as many blocks as are best hashed together.
+type hasher struct {
+	digests []byte
+	blocks  [multisha.Lanes][]byte
+	numbers [multisha.Lanes]int
+	n       int
+}
+
+func (h *hasher) add(number int, block []byte) {
+	h.blocks[h.n], h.numbers[h.n] = block, number
+	if h.n++; h.n == len(h.blocks) {
+		h.flush()
 	}
+}
+
+func (h *hasher) flush() {
+	var sums [multisha.Lanes][DigestSize]byte
+	multisha.Sum(sums[:h.n], h.blocks[:h.n])
+	for i, number := range h.numbers[:h.n] {
+		copy(h.digests[number*DigestSize:], sums[i][:])
+	}
+	h.n = 0
 }

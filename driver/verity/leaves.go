@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 )
 
 // maxInMemory is how many bytes of digests Leaves keep in memory: those of 512 MiB in blocks of 4096 bytes. What is
@@ -17,6 +18,7 @@ type Leaves struct {
 	SpoolDir string
 
 	segments [][]byte // in memory, the first ones
+	starts   []int64  // where each of them starts, in bytes
 	inMemory int64    // bytes of them
 	spool    *os.File // the others
 	spooled  int64    // bytes of them
@@ -44,7 +46,7 @@ func (l *Leaves) Grow(blocks int) (*Segment, error) {
 func (l *Leaves) place(s *Segment) error {
 	size := int64(len(s.Digests))
 	if l.spool == nil && (l.SpoolDir == "" || l.inMemory+size <= maxInMemory) {
-		l.segments = append(l.segments, s.Digests)
+		l.segments, l.starts = append(l.segments, s.Digests), append(l.starts, l.inMemory)
 		l.inMemory += size
 		return nil
 	}
@@ -89,13 +91,13 @@ func (l *Leaves) ReadAt(b []byte, offset int64) (n int, err error) {
 	if offset < 0 {
 		return 0, errors.New("verity: negative offset")
 	}
-	start := int64(0) // of the segment
-	for _, s := range l.segments {
-		if end := start + int64(len(s)); offset < end && n < len(b) {
-			k := copy(b[n:], s[offset-start:])
-			n, offset = n+k, offset+int64(k)
-		}
-		start += int64(len(s))
+	first, found := slices.BinarySearch(l.starts, offset)
+	if !found {
+		first--
+	}
+	for i := max(first, 0); i < len(l.segments) && n < len(b) && offset < l.inMemory; i++ {
+		k := copy(b[n:], l.segments[i][offset-l.starts[i]:])
+		n, offset = n+k, offset+int64(k)
 	}
 	switch {
 	case n == len(b):
@@ -103,7 +105,7 @@ func (l *Leaves) ReadAt(b []byte, offset int64) (n int, err error) {
 	case l.spool == nil:
 		return n, io.EOF
 	}
-	k, err := io.NewSectionReader(l.spool, 0, l.spooled).ReadAt(b[n:], offset-start)
+	k, err := io.NewSectionReader(l.spool, 0, l.spooled).ReadAt(b[n:], offset-l.inMemory)
 	return n + k, err
 }
 

@@ -1,9 +1,7 @@
 package verity
 
 import (
-	"bufio"
 	"bytes"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -30,22 +28,25 @@ func WriteTree(w io.WriterAt, treeOffset int64, leaves *Leaves) (root [DigestSiz
 // writeLevel writes a level's digests to w at offset, padded with zeros to whole hash blocks, and returns the digests
 // of these blocks: the level above.
 func writeLevel(w io.WriterAt, offset int64, digests io.Reader) (above []byte, err error) {
-	in := bufio.NewReaderSize(digests, 1<<18)
-	out := bufio.NewWriterSize(io.NewOffsetWriter(w, offset), 1<<18)
-	block := make([]byte, HashBlockSize)
+	piece := make([]byte, 64*HashBlockSize)
 	for {
-		n, err := io.ReadFull(in, block)
+		n, err := io.ReadFull(digests, piece)
 		if errors.Is(err, io.EOF) {
-			return above, out.Flush()
+			return above, nil
 		}
-		if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
+		last := errors.Is(err, io.ErrUnexpectedEOF)
+		if err != nil && !last {
 			return nil, err
 		}
-		clear(block[n:])
-		sum := sha256.Sum256(block)
-		above = append(above, sum[:]...)
-		if _, err := out.Write(block); err != nil {
+		blocks := (n + HashBlockSize - 1) / HashBlockSize
+		data := piece[:blocks*HashBlockSize]
+		clear(data[n:])
+		sums := make([]byte, blocks*DigestSize)
+		Digests(sums, data, HashBlockSize)
+		above = append(above, sums...)
+		if _, err := w.WriteAt(data, offset); err != nil {
 			return nil, err
 		}
+		offset += int64(len(data))
 	}
 }

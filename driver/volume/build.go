@@ -1,11 +1,8 @@
 package volume
 
 import (
-	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"os"
 	"path/filepath"
@@ -43,6 +40,7 @@ func Build(out *os.File, layer io.Reader, opts BuildOptions) (*Description, erro
 		return nil, err
 	}
 	w := opts.imageWriter(layer)
+	defer w.in.close()
 	w.out, w.written = out, out
 	if !opts.NoVerity {
 		w.leaves = &verity.Leaves{SpoolDir: filepath.Dir(out.Name())}
@@ -58,13 +56,10 @@ func Build(out *os.File, layer io.Reader, opts BuildOptions) (*Description, erro
 	return d, nil
 }
 
-// imageWriter returns what reads a layer as the options say, and does not yet know where to write it.
+// imageWriter returns what reads a layer as the options say, and does not yet know where to write it. Its
+// input must be closed.
 func (o *BuildOptions) imageWriter(layer io.Reader) *imageWriter {
-	in := &input{r: layer, progress: o.Progress}
-	if !o.NoDiffID {
-		in.sum = sha256.New()
-	}
-	return &imageWriter{in: in, block: o.Layout.BlockSize()}
+	return &imageWriter{in: newInput(layer, !o.NoDiffID, o.Progress), block: o.Layout.BlockSize()}
 }
 
 // volume writes image and tree.
@@ -77,8 +72,9 @@ func (w *imageWriter) volume(layout Layout) (*Description, *erofs.Image, error) 
 	if err != nil {
 		return nil, nil, err
 	}
-	if w.in.sum != nil {
-		d.DiffID = "sha256:" + hex.EncodeToString(w.in.sum.Sum(nil))
+	if w.in.digest != nil {
+		sum := w.in.sum()
+		d.DiffID = "sha256:" + hex.EncodeToString(sum[:])
 	}
 	return d, img, nil
 }
@@ -120,35 +116,4 @@ func describeVerity(p verity.Params, root [verity.DigestSize]byte) *Verity {
 		HashOffset:    p.HashOffset,
 		TreeOffset:    p.TreeOffset(),
 	}
-}
-
-// input reads the tar, computes its digest on the way and tells how far it is.
-type input struct {
-	r        io.Reader
-	sum      hash.Hash // nil: not wanted
-	progress func(int64)
-	n, told  int64
-}
-
-func (in *input) Read(p []byte) (int, error) {
-	n, err := in.r.Read(p)
-	if in.sum != nil {
-		in.sum.Write(p[:n]) // never fails
-	}
-	in.n += int64(n)
-	const step = 8 << 20
-	if in.progress != nil && (in.n-in.told >= step || errors.Is(err, io.EOF)) {
-		in.told = in.n
-		in.progress(in.n)
-	}
-	return n, err
-}
-
-// drain reads what stands behind the end of the archive: it counts for the digest, and a compressed stream has its
-// checksum there.
-func (in *input) drain() error {
-	if _, err := io.Copy(io.Discard, in); err != nil {
-		return fmt.Errorf("layer tar: behind the end of the archive: %w", err)
-	}
-	return nil
 }

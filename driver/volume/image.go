@@ -1,7 +1,6 @@
 package volume
 
 import (
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -99,8 +98,7 @@ func (w *imageWriter) tarfs() (img *erofs.Image, end int64, err error) {
 	if err != nil {
 		return nil, 0, err
 	}
-	sum := [sha256.Size]byte(w.in.sum.Sum(nil))
-	return w.writeMetadata(end, func(out io.Writer) (*erofs.Image, error) { return t.WriteMetadata(out, sum) })
+	return w.writeMetadata(end, func(out io.Writer) (*erofs.Image, error) { return t.WriteMetadata(out, w.in.sum()) })
 }
 
 // copyApart copies the files that cannot stay where the tar has them to pos.

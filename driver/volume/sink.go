@@ -25,8 +25,9 @@ const (
 
 var zeros [holeSize]byte
 
-// sink writes a stream to a file, block after block, and hashes the blocks on the way: the stream's goroutine only
-// fills buffers. Long runs of zeros become holes; the file must not have had other bytes there.
+// sink writes a stream to a file, block after block, and hashes the blocks on the way. The stream's goroutine fills
+// buffers; others hash and write them, and it does so itself when they have enough to do. So it never waits for them,
+// and on two processors both are busy. Long runs of zeros become holes; the file must not have had other bytes there.
 type sink struct {
 	out    io.WriterAt
 	leaves *verity.Leaves // nil: do not hash
@@ -48,34 +49,44 @@ type job struct {
 
 // newSink returns a sink whose stream starts at pos of out and is hashed in blocks of this size. close must be called.
 func newSink(out io.WriterAt, pos int64, leaves *verity.Leaves, block int) *sink {
-	workers := max(2, runtime.GOMAXPROCS(0))
-	s := &sink{out: out, leaves: leaves, block: block, pos: pos, jobs: make(chan job, workers)}
-	buffers := 2*workers + 1 // one in each worker's hands, one waiting for it, one being filled
-	s.free = make(chan []byte, buffers)
-	for range buffers {
-		s.free <- make([]byte, 0, chunkSize)
+	workers := max(1, runtime.GOMAXPROCS(0)-1)
+	waiting := 2 * workers
+	s := &sink{out: out, leaves: leaves, block: block, pos: pos, jobs: make(chan job, waiting)}
+	s.free = make(chan []byte, waiting+workers+1) // the last one is the one that is being filled
+	for range cap(s.free) {
+		s.free <- nil // made when it is needed: most streams are short
 	}
-	s.buf = <-s.free
-	s.wg.Add(workers)
+	s.buf = s.buffer()
 	for range workers {
-		go s.work()
+		s.wg.Go(s.work)
 	}
 	return s
 }
 
+// buffer returns an empty one.
+func (s *sink) buffer() []byte {
+	if b := <-s.free; b != nil {
+		return b[:0]
+	}
+	return make([]byte, 0, chunkSize)
+}
+
 func (s *sink) work() {
-	defer s.wg.Done()
 	for j := range s.jobs {
-		if s.leaves != nil {
-			verity.Digests(j.leaves.Digests, j.data, s.block)
-			if err := j.leaves.Done(); err != nil {
-				s.fail(err)
-			}
-		}
-		if err := writeSparse(s.out, j.data, j.pos); err != nil {
+		s.do(j)
+		s.free <- j.data
+	}
+}
+
+func (s *sink) do(j job) {
+	if s.leaves != nil {
+		verity.Digests(j.leaves.Digests, j.data, s.block)
+		if err := j.leaves.Done(); err != nil {
 			s.fail(err)
 		}
-		s.free <- j.data[:0]
+	}
+	if err := writeSparse(s.out, j.data, j.pos); err != nil {
+		s.fail(err)
 	}
 }
 
@@ -115,7 +126,7 @@ func writeSparse(w io.WriterAt, data []byte, pos int64) error {
 	return write(len(data))
 }
 
-// flush hands the buffer to the workers.
+// flush has the buffer hashed and written.
 func (s *sink) flush() error {
 	if len(s.buf) == 0 {
 		return nil
@@ -131,8 +142,13 @@ func (s *sink) flush() error {
 		}
 	}
 	s.pos += int64(len(s.buf))
-	s.jobs <- j
-	s.buf = <-s.free
+	select {
+	case s.jobs <- j:
+		s.buf = s.buffer()
+	default:
+		s.do(j)
+		s.buf = s.buf[:0]
+	}
 	return nil
 }
 

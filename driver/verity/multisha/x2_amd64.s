@@ -34,8 +34,8 @@
 	SCHEDULE(b4, b3, b2, b1, X14) \
 	BOTH(k, a4, b4)
 
-// func compress(a, b *state, p, q *byte, blocks int, k *[64]uint32, swap *[16]byte)
-TEXT ·compress(SB), NOSPLIT, $0-56
+// func compress2(a, b *state, p, q *byte, blocks int, k *[64]uint32, swap *[16]byte)
+TEXT ·compress2(SB), NOSPLIT, $0-56
 	MOVQ a+0(FP), AX
 	MOVQ b+8(FP), BX
 	MOVQ p+16(FP), SI

@@ -1,4 +1,4 @@
-package sha256x2
+package multisha
 
 // k has the round constants (FIPS 180-4, section 4.2.2).
 var k = [64]uint32{
