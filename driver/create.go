@@ -40,9 +40,10 @@ func (d *Driver) create(id, parent string, opts *graphdriver.CreateOpts, readWri
 	}
 	d.lock.Lock()
 	defer d.lock.Unlock()
+	l := &layer{Version: storeVersion, ID: id, Parent: parent, Kind: kindDirectory, Depth: 1, ReadWrite: readWrite}
 	root := rootAttrs{Mode: defaultRoot.Mode, UID: owner.UID, GID: owner.GID}
 	if parent != "" {
-		if root, err = d.parentRoot(parent); err != nil {
+		if root, err = d.inherit(l); err != nil {
 			return fmt.Errorf("create layer %s: %w", id, err)
 		}
 	}
@@ -52,7 +53,6 @@ func (d *Driver) create(id, parent string, opts *graphdriver.CreateOpts, readWri
 			return fmt.Errorf("remove the layer %s that is in the way of a new one: %w", id, err)
 		}
 	}
-	l := &layer{Version: storeVersion, ID: id, Parent: parent, Kind: kindDirectory, ReadWrite: readWrite}
 	if err := d.makeLayer(l, root, owner); err != nil {
 		return fmt.Errorf("create layer %s: %w", id, errors.Join(err, removeAll(d.layerDir(id))))
 	}
@@ -79,12 +79,22 @@ func ownerOf(opts *graphdriver.CreateOpts) (idtools.IDPair, error) {
 	return idtools.IDPair{UID: uid, GID: gid}, err
 }
 
-func (d *Driver) parentRoot(parent string) (rootAttrs, error) {
-	l, err := d.readLayer(parent)
+// inherit counts the layers below a new layer, and returns the attributes of its parent's root directory. A layer of an
+// image must leave room for a container: it is better not to pull an image than to find that it cannot run.
+func (d *Driver) inherit(l *layer) (rootAttrs, error) {
+	parent, err := d.readLayer(l.Parent)
 	if err != nil {
 		return rootAttrs{}, fmt.Errorf("parent: %w", err)
 	}
-	return d.rootOf(l)
+	below, err := d.depth(parent)
+	if err != nil {
+		return rootAttrs{}, fmt.Errorf("parent: %w", err)
+	}
+	if below > maxChain || (below == maxChain && !l.ReadWrite) {
+		return rootAttrs{}, errTooDeep
+	}
+	l.Depth = below + 1
+	return d.rootOf(parent)
 }
 
 // makeLayer makes a layer's directory, its record last: a directory without a record is half-made (see recoverLayers).

@@ -44,6 +44,9 @@ type layer struct {
 	Parent  string `json:"parent,omitempty"`
 	Kind    kind   `json:"kind"`
 
+	// Depth is how many layers the chain has. In records of the first release it is 0: unknown.
+	Depth int `json:"depth,omitempty"`
+
 	// ReadWrite is set for layers that CreateReadWrite made; these never become volumes.
 	ReadWrite bool `json:"read_write,omitempty"`
 
@@ -94,8 +97,7 @@ func (d *Driver) chain(id string) ([]*layer, error) {
 	var chain []*layer
 	for next := id; next != ""; {
 		if len(chain) > maxChain {
-			return nil, fmt.Errorf("layer %s has more than %d ancestors, which is all that overlayfs can stack: "+
-				"build the image with fewer layers", id, maxChain)
+			return nil, fmt.Errorf("layer %s: %w", id, errTooDeep)
 		}
 		l, err := d.readLayer(next)
 		if err != nil {
@@ -105,6 +107,19 @@ func (d *Driver) chain(id string) ([]*layer, error) {
 		next = l.Parent
 	}
 	return chain, nil
+}
+
+// errTooDeep is the error for a layer on top of more layers than can be mounted.
+var errTooDeep = fmt.Errorf("it is on top of %d layers, more than overlayfs can stack: build the image with fewer layers",
+	maxChain)
+
+// depth returns how many layers the layer's chain has.
+func (d *Driver) depth(l *layer) (int, error) {
+	if l.Depth > 0 {
+		return l.Depth, nil
+	}
+	chain, err := d.chain(l.ID)
+	return len(chain), err
 }
 
 // rootOf returns the attributes of a layer's root directory.

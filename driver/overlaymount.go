@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 
@@ -73,18 +74,18 @@ func (o *overlay) mountByParams(dir string, params []param, attrs int) error {
 	return attach(mnt, dir)
 }
 
-// mountByString uses mount(2), whose options must fit in a page. To save room, directories are named by descriptors of
-// this process: enough for some 200 layers.
+// mountByString uses mount(2), whose options must fit in a page. So that 500 layers do, directories are named by the
+// numbers of descriptors, which are files in /proc/self/fd.
 func (o *overlay) mountByString(dir string, params []param, flags int) error {
 	var paths pathSet
 	defer paths.close()
 	lowers := make([]string, len(o.lowers))
 	for i, lower := range o.lowers {
-		lowers[i] = paths.descriptor(lower)
+		lowers[i] = paths.number(lower)
 	}
 	data := []string{"lowerdir=" + strings.Join(lowers, ":")}
 	if o.upper != "" {
-		data = append(data, "upperdir="+paths.descriptor(o.upper), "workdir="+paths.descriptor(o.work))
+		data = append(data, "upperdir="+paths.number(o.upper), "workdir="+paths.number(o.work))
 	}
 	for _, p := range params {
 		if p.value == "" {
@@ -101,10 +102,30 @@ func (o *overlay) mountByString(dir string, params []param, flags int) error {
 		return fmt.Errorf("overlay of %d layers: the options have %d bytes and this kernel takes %d only: use Linux 6.7 "+
 			"or later, or an image with fewer layers", len(lowers), len(options), unix.Getpagesize()-1)
 	}
-	if err := unix.Mount("overlay", dir, "overlay", uintptr(flags), options); err != nil {
+	err := inDir(descriptorsDir, func() error {
+		return unix.Mount("overlay", dir, "overlay", uintptr(flags), options)
+	})
+	if err != nil {
 		return fmt.Errorf("mount overlay on %s with %q: %w", dir, options, err)
 	}
 	return nil
+}
+
+// inDir calls f with another working directory, in a thread of its own that then ends: the working directory is one of
+// all threads, unless they part with it.
+func inDir(dir string, f func() error) error {
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // never unlocked, so that nothing else ever runs in this thread
+		err := unix.Unshare(unix.CLONE_FS)
+		if err != nil {
+			err = fmt.Errorf("unshare the working directory: %w", err)
+		} else if err = unix.Chdir(dir); err == nil {
+			err = f()
+		}
+		done <- err
+	}()
+	return <-done
 }
 
 // splitParams takes a string of mount options apart.
@@ -142,6 +163,9 @@ func attrsOf(flags int) int {
 	return attrs
 }
 
+// descriptorsDir has all descriptors of this process, as links.
+const descriptorsDir = "/proc/self/fd"
+
 // pathSet names directories in few characters, by descriptors that stay open until close.
 type pathSet struct {
 	fds []int
@@ -156,14 +180,17 @@ func (s *pathSet) short(path string) string {
 	return s.descriptor(path)
 }
 
-func (s *pathSet) descriptor(path string) string {
+func (s *pathSet) descriptor(path string) string { return descriptorsDir + "/" + s.number(path) }
+
+// number returns a name of the directory in descriptorsDir.
+func (s *pathSet) number(path string) string {
 	fd, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		s.err = &os.PathError{Op: "open", Path: path, Err: err}
 		return path
 	}
 	s.fds = append(s.fds, fd)
-	return "/proc/self/fd/" + strconv.Itoa(fd)
+	return strconv.Itoa(fd)
 }
 
 func (s *pathSet) close() {

@@ -19,17 +19,28 @@ import (
 // TestStorage walks through the life of an image and its containers as CRI-O does, through containers/storage.
 func TestStorage(t *testing.T) {
 	needRoot(t)
-	for _, mode := range []string{"auto", "loop"} {
-		t.Run(mode, func(t *testing.T) { testStorage(t, mode) })
+	for name, mode := range map[string]struct {
+		place   func(testing.TB) string
+		options []string
+	}{
+		"file":          {tempDir, nil},
+		"loop":          {tempDir, []string{"erofs.mount=loop"}},
+		"image volumes": {xfs, nil},
+		"tarfs":         {tmpfs, []string{"erofs.layout=tarfs"}},
+		"no trees":      {tmpfs, []string{"erofs.verity=off"}},
+	} {
+		t.Run(name, func(t *testing.T) { testStorage(t, mode.place(t), mode.options...) })
 	}
 }
 
-func openStorage(t *testing.T, dir, mode string) storage.Store {
+func tempDir(t testing.TB) string { return t.TempDir() }
+
+func openStorage(t *testing.T, dir string, options ...string) storage.Store {
 	t.Helper()
 	s, err := storage.GetStore(storage.StoreOptions{
 		GraphRoot: filepath.Join(dir, "graph"), RunRoot: filepath.Join(dir, "run"), GraphDriverName: driver.Name,
 		// As it is on OpenShift: storage.conf is overlay's.
-		GraphDriverOptions: []string{"overlay.mountopt=nodev,metacopy=on", "erofs.mount=" + mode},
+		GraphDriverOptions: append([]string{"overlay.mountopt=nodev,metacopy=on"}, options...),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -37,9 +48,8 @@ func openStorage(t *testing.T, dir, mode string) storage.Store {
 	return s
 }
 
-func testStorage(t *testing.T, mode string) {
-	dirName := t.TempDir()
-	s := openStorage(t, dirName, mode)
+func testStorage(t *testing.T, dirName string, options ...string) {
+	s := openStorage(t, dirName, options...)
 	tars := [][]byte{
 		makeTar(t, dir("etc"), file{name: "etc/passwd", content: "root:x:0:0\n"}, file{name: "etc/gone", content: "x"},
 			dir("old"), file{name: "old/a", content: "a"}),
@@ -75,7 +85,7 @@ func testStorage(t *testing.T, mode string) {
 
 	// The store is opened anew while the container is mounted, as when CRI-O restarts.
 	s.Free()
-	s = openStorage(t, dirName, mode)
+	s = openStorage(t, dirName, options...)
 	if b, err := os.ReadFile(filepath.Join(root, "etc/new")); err != nil || string(b) != "new" {
 		t.Errorf("after a restart: %q, %v", b, err)
 	}
