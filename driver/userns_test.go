@@ -93,7 +93,7 @@ func TestUserNamespace(t *testing.T) {
 
 func testUserNamespace(t *testing.T, mode string) {
 	dirName := t.TempDir()
-	s := openStorage(t, dirName, mode)
+	s := openStorage(t, dirName, "erofs.mount="+mode)
 	if d, err := s.GraphDriver(); err != nil || !d.SupportsShifting() {
 		t.Skip("this kernel cannot map the ids of EROFS mounts")
 	}
@@ -211,7 +211,7 @@ func asRootOf(t *testing.T, root string) {
 // get it. Once the kernel can, the container's files are not mapped a second time.
 func TestUserNamespaceCopies(t *testing.T) {
 	needRoot(t)
-	s := openStorage(t, t.TempDir(), "auto")
+	s := openStorage(t, t.TempDir())
 	d, err := s.GraphDriver()
 	if err != nil {
 		t.Fatal(err)
