@@ -146,7 +146,7 @@ func TestNRI(t *testing.T) {
 	}
 	d := json.NewDecoder(bytes.NewReader(content))
 	d.DisallowUnknownFields()
-	var config nri.Config
+	var config nri.Settings
 	if err := d.Decode(&config); err != nil {
 		t.Fatal(err)
 	}

@@ -6,16 +6,27 @@ import (
 	"io/fs"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"github.com/crio-erofs/crio-erofs/driver/volume"
 	"github.com/crio-erofs/crio-erofs/kata"
+	"github.com/crio-erofs/crio-erofs/kata/modes"
 )
 
 // AnnotationMountPoint is where CRI-O says, on every container, on which directory of the host the rootfs is mounted.
 // CRI-O writes it over whatever a pod's annotations hold there (SpecAddAnnotations in
 // internal/factory/container/container.go).
 const AnnotationMountPoint = "io.kubernetes.cri-o.MountPoint"
+
+// Container is what is known of a container that is about to be created.
+type Container struct {
+	// Handler is the pod's runtime handler; empty if it has none, which means CRI-O's default_runtime.
+	Handler string
+
+	// MountPoint is the directory on which the rootfs is mounted; empty if none is known.
+	MountPoint string
+
+	Annotations map[string]string
+}
 
 // Adjustment says how a container's annotations have to change. No key is in both Set and Remove.
 type Adjustment struct {
@@ -25,44 +36,69 @@ type Adjustment struct {
 	// Remove has the keys of ours that the container brought along and that Set does not overwrite, sorted.
 	Remove []string
 
-	// Manifest describes the container's rootfs. It is nil if the rootfs is not one of this project.
+	// Mode is what was chosen; empty if the container's runtime handler is not one of this project.
+	Mode kata.Mode
+
+	// Handler is the configuration of the container's runtime handler, Manifest describes its rootfs. Manifest is nil
+	// if the rootfs is not one of this project, and if Mode is empty.
+	Handler  modes.Handler
 	Manifest *volume.Manifest
 }
 
-// Mode returns the mode that the adjustment announces, "" if none.
-func (a *Adjustment) Mode() kata.Mode {
-	return kata.Mode(a.Set[kata.AnnotationMode])
-}
-
-// Annotate decides for a container that has these annotations and is mounted at mountPoint; mountPoint is empty if the
-// container has none that is known. An error means that the container must not be created: its rootfs is ours but
-// damaged, or its pod requests a mode (kata.AnnotationRequest) that it cannot have.
+// Annotate decides about a container. An error means that it must not be created: it cannot have any of the modes that
+// its runtime handler is configured for, or not the one that its pod requests (kata.AnnotationRequest), or its rootfs
+// is damaged.
 //
-// A manifest with a refusal is not an error, because the container runs well outside a VM: it gets no annotations, and
-// the shim refuses it if it comes that way.
-func Annotate(annotations map[string]string, mountPoint string) (*Adjustment, error) {
-	m, err := readManifest(mountPoint)
-	if err != nil {
+// A container of a handler that is not one of this project, such as runc, is left alone but for keys of ours that its
+// pod brought along.
+func Annotate(config *modes.Config, c Container) (*Adjustment, error) {
+	handler, ours := config.Handler(c.Handler)
+	a := &Adjustment{Set: map[string]string{}, Handler: handler}
+	request := c.Annotations[kata.AnnotationRequest]
+	if !ours {
+		if err := checkForeignRequest(handler.Name, request); err != nil {
+			return nil, err
+		}
+	} else if err := a.choose(c, request); err != nil {
 		return nil, err
 	}
-	a := &Adjustment{Set: map[string]string{}, Manifest: m}
-	if m != nil && m.Refusal == "" {
-		if a.Set, err = describe(m); err != nil {
-			return nil, fmt.Errorf("manifest %s: %w", volume.ManifestPath(mountPoint), err)
-		}
-	}
-	for key := range annotations {
+	for key := range c.Annotations {
 		if _, set := a.Set[key]; !set && kata.IsReserved(key) {
 			a.Remove = append(a.Remove, key)
 		}
 	}
 	slices.Sort(a.Remove)
-	if request, ok := annotations[kata.AnnotationRequest]; ok {
-		if err := a.checkRequest(request); err != nil {
-			return nil, fmt.Errorf("annotation %s: %w", kata.AnnotationRequest, err)
-		}
-	}
 	return a, nil
+}
+
+// choose fills in mode, manifest and annotations.
+func (a *Adjustment) choose(c Container, request string) (err error) {
+	if a.Manifest, err = readManifest(c.MountPoint); err != nil {
+		return err
+	}
+	offer := modes.NewOffer(a.Manifest, c.Annotations)
+	if a.Mode, err = a.Handler.Choose(request, offer); err != nil {
+		return err
+	}
+	if a.Set, err = modes.Annotations(a.Mode, offer); err != nil {
+		return fmt.Errorf("annotations for mode %s: %w", a.Mode, err)
+	}
+	return nil
+}
+
+// checkForeignRequest fails if a pod insists on something that only handlers of this project give. A shared directory
+// is what all others have.
+func checkForeignRequest(handler, request string) error {
+	if request == "" || request == string(kata.ModeSharedFS) {
+		return nil
+	}
+	name := fmt.Sprintf("runtime handler %q", handler)
+	if handler == "" {
+		name = "default runtime handler"
+	}
+	return fmt.Errorf("the pod requests mode %s (annotation %s), but its %s gives no container that: use a "+
+		"RuntimeClass with a handler of crio-erofs, name the handler in its configuration, or remove the annotation",
+		request, kata.AnnotationRequest, name)
 }
 
 // readManifest returns nil without an error for a rootfs that is not ours.
@@ -78,55 +114,4 @@ func readManifest(mountPoint string) (*volume.Manifest, error) {
 		return nil, nil
 	}
 	return m, err
-}
-
-// checkRequest fails if the pod insists on a mode and the container gets less: falling back silently could put an
-// image that is not verified where a verified one was asked for.
-func (a *Adjustment) checkRequest(request string) error {
-	want, err := kata.ParseMode(request)
-	if err != nil {
-		return err
-	}
-	switch {
-	case a.Manifest == nil:
-		return fmt.Errorf("the pod requests mode %s, but the container's rootfs is not on the erofs storage driver; "+
-			"set driver = \"erofs\" in storage.conf or remove the annotation", want)
-	case a.Manifest.Refusal != "":
-		return fmt.Errorf("the pod requests mode %s, but the container's rootfs cannot be volumes: %s",
-			want, a.Manifest.Refusal)
-	case !a.Mode().Satisfies(want):
-		return fmt.Errorf("the pod requests mode %s, but the container has mode %s; request that or remove the "+
-			"annotation", want, a.Mode())
-	}
-	return nil
-}
-
-// describe makes the annotations for the volumes of a manifest.
-func describe(m *volume.Manifest) (map[string]string, error) {
-	set := map[string]string{}
-	hashes := make([]string, len(m.Volumes))
-	verified := 0
-	for i := range m.Volumes {
-		v := &m.Volumes[i]
-		var err error
-		if set[kata.VolumeKey(i)], err = kata.NewLayerVolume(v).Encode(); err != nil {
-			return nil, fmt.Errorf("volumes[%d]: %w", i, err)
-		}
-		if set[kata.ExtraOptionKey(i)], err = kata.NewLayerOption(v).Encode(); err != nil {
-			return nil, fmt.Errorf("volumes[%d]: %w", i, err)
-		}
-		hashes[i] = kata.NoRootHash
-		if v.Verity != nil {
-			hashes[i] = v.Verity.RootHash
-			verified++
-		}
-	}
-	set[kata.AnnotationMode] = string(kata.ModeLayer)
-	if verified == len(m.Volumes) {
-		set[kata.AnnotationMode] = string(kata.ModeLayerVerity)
-	}
-	if verified > 0 {
-		set[kata.AnnotationRootHash] = strings.Join(hashes, ",")
-	}
-	return set, nil
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/crio-erofs/crio-erofs/driver/volume"
 	"github.com/crio-erofs/crio-erofs/hooks"
 	"github.com/crio-erofs/crio-erofs/kata"
+	"github.com/crio-erofs/crio-erofs/kata/modes"
 )
 
 var (
@@ -46,6 +47,27 @@ func container(t testing.TB, refusal string, volumes ...volume.ManifestVolume) s
 	return mountPoint
 }
 
+// config has a handler for every way to decide.
+const config = `
+[handlers.kata-erofs]
+modes = ["image-verity", "layer-verity", "layer"]
+allow = ["image-verity", "layer-verity", "layer", "guest-pull"]
+[handlers.kata-remote]
+modes = ["guest-pull"]
+[handlers.kata-shared]
+modes = ["shared-fs"]
+`
+
+func annotate(t testing.TB, handler string, annotations map[string]string, mountPoint string) (
+	*hooks.Adjustment, error) {
+	t.Helper()
+	c, err := modes.Parse("config.toml", []byte(config))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return hooks.Annotate(c, hooks.Container{Handler: handler, MountPoint: mountPoint, Annotations: annotations})
+}
+
 func TestAnnotateSets(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
@@ -56,11 +78,10 @@ func TestAnnotateSets(t *testing.T) {
 		{"one layer", []volume.ManifestVolume{layer(hashA)}, "layer-verity", hashA},
 		{"two layers", []volume.ManifestVolume{layer(hashA), layer(hashB)}, "layer-verity", hashA + "," + hashB},
 		{"without verity", []volume.ManifestVolume{layer(""), layer("")}, "layer", ""},
-		{"one of two with verity", []volume.ManifestVolume{layer(""), layer(hashB)}, "layer", "-," + hashB},
 		{"a layer twice", []volume.ManifestVolume{layer(hashA), layer(hashA)}, "layer-verity", hashA + "," + hashA},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			a, err := hooks.Annotate(nil, container(t, "", tt.volumes...))
+			a, err := annotate(t, "kata-erofs", nil, container(t, "", tt.volumes...))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -140,23 +161,28 @@ func TestAnnotateRemoves(t *testing.T) {
 	annotations := maps.Clone(brought)
 	maps.Copy(annotations, foreign)
 	elsewhere := filepath.Join(t.TempDir(), "merged")
+	pulled := maps.Clone(annotations)
+	pulled["io.kubernetes.cri-o.ImageName"] = "example.org/a:1"
 	for _, tt := range []struct {
-		name, mountPoint string
-		set              []string // of the keys in brought
+		name, handler, mountPoint string
+		set                       []string // of the keys in brought
 	}{
-		{"no mount point", "", nil},
-		{"no manifest", elsewhere, nil},
-		{"refused", container(t, "parent layer x is a directory"), nil},
-		{"one layer", container(t, "", layer(hashA)), []string{"io.katacontainers.erofs.mode",
-			"io.katacontainers.erofs.root-hash", "io.katacontainers.extraoption.0", "io.katacontainers.volume.0"}},
-		{"without verity", container(t, "", layer("")), []string{"io.katacontainers.erofs.mode",
+		{"foreign handler", "runc", container(t, "", layer(hashA)), nil},
+		{"no handler", "", container(t, "", layer(hashA)), nil},
+		{"foreign handler, damaged manifest", "runc", "not/absolute", nil},
+		{"shared", "kata-shared", elsewhere, []string{"io.katacontainers.erofs.mode"}},
+		{"guest pull", "kata-remote", "", []string{"io.katacontainers.erofs.mode",
 			"io.katacontainers.extraoption.0", "io.katacontainers.volume.0"}},
-		{"two layers", container(t, "", layer(hashA), layer(hashB)), []string{"io.katacontainers.erofs.mode",
+		{"one layer", "kata-erofs", container(t, "", layer(hashA)), []string{"io.katacontainers.erofs.mode",
+			"io.katacontainers.erofs.root-hash", "io.katacontainers.extraoption.0", "io.katacontainers.volume.0"}},
+		{"without verity", "kata-erofs", container(t, "", layer("")), []string{"io.katacontainers.erofs.mode",
+			"io.katacontainers.extraoption.0", "io.katacontainers.volume.0"}},
+		{"two layers", "kata-erofs", container(t, "", layer(hashA), layer(hashB)), []string{"io.katacontainers.erofs.mode",
 			"io.katacontainers.erofs.root-hash", "io.katacontainers.extraoption.0", "io.katacontainers.volume.0",
 			"io.katacontainers.volume.1"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			a, err := hooks.Annotate(annotations, tt.mountPoint)
+			a, err := annotate(t, tt.handler, pulled, tt.mountPoint)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -184,25 +210,40 @@ func TestAnnotateRequest(t *testing.T) {
 	mixed := container(t, "", layer(hashA), layer(""))
 	refused := container(t, "parent layer x is a directory")
 	elsewhere := filepath.Join(t.TempDir(), "merged")
-	for _, tt := range []struct{ name, mountPoint, request, want string }{
-		{"met", verity, "layer-verity", ""},
-		{"more than met", verity, "layer", ""},
-		{"met without verity", mixed, "layer", ""},
-		{"verity missing", mixed, "layer-verity", "requests mode layer-verity, but the container has mode layer;"},
-		{"image", verity, "image-verity", "requests mode image-verity, but the container has mode layer-verity;"},
-		{"refused", refused, "layer", "cannot be volumes: parent layer x is a directory"},
-		{"another driver", elsewhere, "layer", "is not on the erofs storage driver"},
-		{"unknown", verity, "Layer", `mode "Layer" is unknown; valid are layer, layer-verity, image`},
-		{"empty", verity, "", `mode "" is unknown`},
+	for _, tt := range []struct{ name, handler, mountPoint, request, want string }{
+		{"met", "kata-erofs", verity, "layer-verity", ""},
+		{"none", "kata-erofs", verity, "", ""},
+		{"verity missing", "kata-erofs", mixed, "layer-verity", "the pod requests mode layer-verity: layer-verity is not " +
+			"possible: volume /store/volumes/x/layer.erofs has no dm-verity tree"},
+		{"no image", "kata-erofs", verity, "image-verity", "image-verity is not possible: the store has no volume of the"},
+		{"refused", "kata-erofs", refused, "layer", "as volumes: parent layer x is a directory"},
+		{"another driver", "kata-erofs", elsewhere, "layer", "is not on the erofs storage driver"},
+		{"unknown", "kata-erofs", verity, "Layer", `mode "Layer" is unknown; valid are layer, layer-verity, image`},
+		{"not allowed", "kata-erofs", verity, "shared-fs", "which handler kata-erofs does not allow; a pod may request " +
+			"image-verity, layer-verity, layer, guest-pull"},
+		{"nameless", "kata-erofs", verity, "guest-pull", "has no name by which a guest could pull it"},
+		{"foreign handler", "runc", verity, "layer-verity", `requests mode layer-verity (annotation ` +
+			`io.katacontainers.erofs.request), but its runtime handler "runc" gives no container that: use a RuntimeClass`},
+		{"no handler", "", verity, "guest-pull", "but its default runtime handler gives no container that"},
+		{"foreign handler, shared anyway", "runc", verity, "shared-fs", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			a, err := hooks.Annotate(map[string]string{kata.AnnotationRequest: tt.request}, tt.mountPoint)
+			a, err := annotate(t, tt.handler, map[string]string{kata.AnnotationRequest: tt.request}, tt.mountPoint)
 			checkError(t, a, err, tt.want)
 			if err == nil && len(a.Remove) != 0 {
 				t.Errorf("removed %q", a.Remove)
 			}
 		})
 	}
+}
+
+// Without a request, too, a container gets one of the configured modes or does not get created.
+func TestAnnotateRefuses(t *testing.T) {
+	elsewhere := filepath.Join(t.TempDir(), "merged")
+	a, err := annotate(t, "kata-erofs", nil, elsewhere)
+	checkError(t, a, err, "handler kata-erofs: image-verity is not possible: the rootfs is not on the erofs")
+	a, err = annotate(t, "kata-qemu-erofs", nil, container(t, "", layer(""))) // not in the file: verified or nothing
+	checkError(t, a, err, "handler kata-qemu-erofs: image-verity is not possible: ")
 }
 
 func TestAnnotateDamagedManifest(t *testing.T) {
@@ -228,11 +269,11 @@ func TestAnnotateDamagedManifest(t *testing.T) {
 			if err := os.WriteFile(volume.ManifestPath(good), []byte(bad), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			a, err := hooks.Annotate(nil, good)
+			a, err := annotate(t, "kata-erofs", nil, good)
 			checkError(t, a, err, tt.want)
 		})
 	}
-	a, err := hooks.Annotate(nil, "merged")
+	a, err := annotate(t, "kata-erofs", nil, "merged")
 	checkError(t, a, err, `mount point "merged" is not an absolute path`)
 }
 
@@ -246,7 +287,7 @@ func TestAnnotateForgedManifest(t *testing.T) {
 		if err := how(volume.ManifestPath(mountPoint)); err != nil {
 			t.Fatal(err)
 		}
-		if a, err := hooks.Annotate(nil, mountPoint); err == nil {
+		if a, err := annotate(t, "kata-erofs", nil, mountPoint); err == nil {
 			t.Errorf("accepted: %v", a.Set)
 		}
 	}
@@ -267,7 +308,7 @@ func checkError(t *testing.T, a *hooks.Adjustment, err error, want string) {
 	case want == "" && err != nil:
 		t.Error(err)
 	case want != "" && err == nil:
-		t.Errorf("accepted, mode %q", a.Mode())
+		t.Errorf("accepted, mode %q", a.Mode)
 	case want != "" && !strings.Contains(err.Error(), want):
 		t.Errorf("got %q, want %q in it", err, want)
 	}
@@ -281,7 +322,7 @@ func BenchmarkAnnotate128Layers(b *testing.B) {
 	}
 	mountPoint := container(b, "", volumes...)
 	for b.Loop() {
-		if _, err := hooks.Annotate(brought, mountPoint); err != nil {
+		if _, err := annotate(b, "kata-erofs", brought, mountPoint); err != nil {
 			b.Fatal(err)
 		}
 	}

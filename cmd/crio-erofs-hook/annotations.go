@@ -21,6 +21,7 @@ import (
 
 func newAnnotationsCommand() *cobra.Command {
 	var format string
+	var choice choiceFlags
 	cmd := &cobra.Command{
 		Use:   "annotations BUNDLE|MOUNTPOINT",
 		Short: "Show which annotations the plugin would set on and remove from a container",
@@ -36,27 +37,28 @@ func newAnnotationsCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			a, err := hooks.Annotate(c.annotations, c.mountPoint)
+			config, err := choice.load()
+			if err != nil {
+				return err
+			}
+			c.Handler = choice.handler
+			a, err := hooks.Annotate(config, *c)
 			if err != nil {
 				return err
 			}
 			if format == "json" {
-				return printJSON(cmd.OutOrStdout(), c.mountPoint, a)
+				return printJSON(cmd.OutOrStdout(), c.MountPoint, a)
 			}
-			return printTable(cmd.OutOrStdout(), c.mountPoint, a)
+			return printTable(cmd.OutOrStdout(), a)
 		},
 	}
 	cmd.Flags().StringVar(&format, "format", "table", "json or table")
+	choice.add(cmd)
 	return cmd
 }
 
-type container struct {
-	mountPoint  string
-	annotations map[string]string
-}
-
 // findContainer reads a bundle's config.json; a directory without one is taken as a mount point.
-func findContainer(dir string) (*container, error) {
+func findContainer(dir string) (*hooks.Container, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, err
@@ -71,7 +73,7 @@ func findContainer(dir string) (*container, error) {
 	path := filepath.Join(dir, "config.json")
 	b, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return &container{mountPoint: dir}, nil
+		return &hooks.Container{MountPoint: dir}, nil
 	}
 	if err != nil {
 		return nil, err
@@ -88,9 +90,9 @@ func findContainer(dir string) (*container, error) {
 	if spec.Root == nil || spec.Root.Path == "" {
 		return nil, fmt.Errorf("%s has no root.path", path)
 	}
-	c := &container{mountPoint: spec.Root.Path, annotations: spec.Annotations}
-	if !filepath.IsAbs(c.mountPoint) {
-		c.mountPoint = filepath.Join(dir, c.mountPoint) // the OCI runtime specification: relative to the bundle
+	c := &hooks.Container{MountPoint: spec.Root.Path, Annotations: spec.Annotations}
+	if !filepath.IsAbs(c.MountPoint) {
+		c.MountPoint = filepath.Join(dir, c.MountPoint) // the OCI runtime specification: relative to the bundle
 	}
 	return c, nil
 }
@@ -98,14 +100,11 @@ func findContainer(dir string) (*container, error) {
 func printJSON(w io.Writer, mountPoint string, a *hooks.Adjustment) error {
 	out := struct {
 		MountPoint string            `json:"mount_point"`
-		Ours       bool              `json:"ours"`
-		Refusal    string            `json:"refusal,omitempty"`
+		Handler    string            `json:"handler"`
+		Mode       kata.Mode         `json:"mode,omitempty"`
 		Set        map[string]string `json:"set"`
 		Remove     []string          `json:"remove"`
-	}{mountPoint, a.Manifest != nil, "", a.Set, a.Remove}
-	if a.Manifest != nil {
-		out.Refusal = a.Manifest.Refusal
-	}
+	}{mountPoint, a.Handler.Name, a.Mode, a.Set, a.Remove}
 	if out.Remove == nil {
 		out.Remove = []string{}
 	}
@@ -115,7 +114,7 @@ func printJSON(w io.Writer, mountPoint string, a *hooks.Adjustment) error {
 	return e.Encode(out)
 }
 
-func printTable(w io.Writer, mountPoint string, a *hooks.Adjustment) error {
+func printTable(w io.Writer, a *hooks.Adjustment) error {
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	fmt.Fprintf(t, "ACTION\tANNOTATION\tVALUE\n")
 	for _, key := range sortedKeys(a.Set) {
@@ -128,16 +127,10 @@ func printTable(w io.Writer, mountPoint string, a *hooks.Adjustment) error {
 	for _, key := range a.Remove {
 		fmt.Fprintf(t, "remove\t%s\t\n", key)
 	}
-	if err := t.Flush(); err != nil {
+	if err := t.Flush(); err != nil || a.Mode != "" {
 		return err
 	}
-	var err error
-	switch {
-	case a.Manifest == nil:
-		_, err = fmt.Fprintf(w, "\n%s is not on the erofs storage driver.\n", mountPoint)
-	case a.Manifest.Refusal != "":
-		_, err = fmt.Fprintf(w, "\n%s cannot be given to a VM as volumes: %s\n", mountPoint, a.Manifest.Refusal)
-	}
+	_, err := fmt.Fprintf(w, "\nHandler %s gets no volumes: the configuration does not name it.\n", a.Handler.Name)
 	return err
 }
 

@@ -1,11 +1,13 @@
 // Command crio-erofs-hook puts this project's annotations on CRI-O's containers.
 //
 // Started by CRI-O from its NRI plugin directory, or as "crio-erofs-hook nri", it is an NRI plugin; "crio-erofs-hook
-// annotations" shows what the plugin would do with a container.
+// oci" has hooks for OCI runtimes and engines; "crio-erofs-hook annotations" shows what the plugin would do with a
+// container.
 package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -26,10 +28,16 @@ func main() {
 	debug.SetGCPercent(20)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	if err := newCommand().ExecuteContext(ctx); err != nil {
-		logrus.Error(err)
-		os.Exit(1)
+	err := newCommand().ExecuteContext(ctx)
+	if err == nil {
+		return
 	}
+	if p := (plainError{}); errors.As(err, &p) {
+		fmt.Fprintln(os.Stderr, "crio-erofs-hook:", p)
+	} else {
+		logrus.Error(err)
+	}
+	os.Exit(1)
 }
 
 func newCommand() *cobra.Command {
@@ -58,7 +66,7 @@ func newCommand() *cobra.Command {
 		},
 	}
 	cmd.PersistentFlags().StringVar(&logLevel, "log-level", "info", "debug, info, warning or error")
-	cmd.AddCommand(newNRICommand(), newAnnotationsCommand(), newVersionCommand())
+	cmd.AddCommand(newNRICommand(), newOCICommand(), newAnnotationsCommand(), newVersionCommand())
 	return cmd
 }
 

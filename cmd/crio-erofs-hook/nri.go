@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"log/syslog"
+	"os"
 
 	"github.com/sirupsen/logrus"
 	lsyslog "github.com/sirupsen/logrus/hooks/syslog"
@@ -13,7 +14,7 @@ import (
 )
 
 func newNRICommand() *cobra.Command {
-	var external nri.External
+	external := nri.External{Plugin: &nri.Plugin{}}
 	cmd := &cobra.Command{
 		Use:   "nri",
 		Short: "Be an NRI plugin that connects to CRI-O's NRI socket",
@@ -31,6 +32,9 @@ func newNRICommand() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&external.Socket, "socket", nri.DefaultSocket, "CRI-O's NRI socket (nri_listen)")
 	cmd.Flags().StringVar(&external.Name, "name", nri.PluginName, "name to register")
+	addConfigFlag(cmd, &external.Plugin.Configuration.Path)
+	cmd.Flags().StringVar(&external.Plugin.Guard, "guard", ownPath(), "path, for the runtime, of this program as the "+
+		"guard of containers with volumes; empty: no guard")
 	cmd.Flags().StringVar(&external.Index, "idx", nri.PluginIndex, "two digits; NRI asks plugins in this order")
 	return cmd
 }
@@ -44,5 +48,16 @@ func runPreinstalled(ctx context.Context) error {
 		logrus.SetOutput(io.Discard)
 		logrus.SetFormatter(&logrus.TextFormatter{DisableTimestamp: true, DisableColors: true})
 	}
-	return nri.RunPreinstalled(ctx)
+	return nri.RunPreinstalled(ctx, &nri.Plugin{Guard: ownPath()})
+}
+
+// ownPath returns the path of this program, not of the link by which the runtime knows it as a plugin; empty if it
+// cannot be found out.
+func ownPath() string {
+	path, err := os.Executable()
+	if err != nil {
+		logrus.WithError(err).Warn("containers get no guard")
+		return ""
+	}
+	return path
 }

@@ -146,29 +146,43 @@ func TestPreinstalled(t *testing.T) {
 	r := startRuntime(t, c)
 
 	mountPoint := container(t, "")
-	checkAnnotated(t, r.create(hostile(mountPoint)), mountPoint) // the first container already
-	checkOnlyForeign(t, r.create(hostile(container(t, "parent layer is a directory"))))
-	checkOnlyForeign(t, r.create(hostile(filepath.Join(t.TempDir(), "merged"))))
-	if a := r.create(map[string]string{"a": "b"}); a.Adjusted || len(a.Annotations) != 1 {
+	a := r.create(hostile(mountPoint))
+	checkAnnotated(t, a, mountPoint) // the first container already
+	if len(a.Hooks) != 1 || a.Hooks[0].Path != buildPlugin(t) ||
+		strings.Join(a.Hooks[0].Args[1:], " ") != "oci createRuntime" {
+		t.Errorf("the guard: %+v", a.Hooks)
+	}
+	for _, handler := range []string{"", "runc"} {
+		a = r.createWith(handler, hostile(mountPoint))
+		checkOnlyForeign(t, a)
+		if len(a.Hooks) != 0 {
+			t.Errorf("handler %q: guard %+v", handler, a.Hooks)
+		}
+	}
+	if a := r.createWith("runc", map[string]string{"a": "b"}); a.Adjusted || len(a.Annotations) != 1 {
 		t.Errorf("a container that is not ours was changed: %+v", a)
 	}
-
 	damaged := container(t, "")
 	if err := os.WriteFile(volume.ManifestPath(damaged), []byte(`{"version":1`), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	a := r.create(hostile(damaged))
-	if !strings.Contains(a.Error, "crio-erofs-hook: container main: manifest "+volume.ManifestPath(damaged)) {
-		t.Errorf("damaged manifest: %+v", a)
-	}
-	a = r.create(map[string]string{hooks.AnnotationMountPoint: mountPoint, kata.AnnotationRequest: "image"})
-	if !strings.Contains(a.Error, "the pod requests mode image, but the container has mode layer-verity") {
-		t.Errorf("request: %+v", a)
+	refused := container(t, "parent layer is a directory")
+	for want, a := range map[string]runtimeAnswer{
+		"container main: manifest " + volume.ManifestPath(damaged): r.create(hostile(damaged)),
+		"volumes: parent layer is a directory":                     r.create(hostile(refused)),
+		"is not on the erofs storage driver":                       r.create(hostile(filepath.Join(t.TempDir(), "merged"))),
+		"the pod requests mode guest-pull, which handler kata-erofs does not allow": r.create(map[string]string{
+			hooks.AnnotationMountPoint: mountPoint, kata.AnnotationRequest: "guest-pull"}),
+		`its runtime handler "runc" gives no container that`: r.createWith("runc", map[string]string{
+			hooks.AnnotationMountPoint: mountPoint, kata.AnnotationRequest: "layer-verity"}),
+	} {
+		if !strings.Contains(a.Error, want) {
+			t.Errorf("got %+v, want an error with %q", a, want)
+		}
 	}
 	checkAnnotated(t, r.create(hostile(mountPoint)), mountPoint) // errors have not cost us the connection
 }
 
-// The plugin ends with the runtime, however that ends.
 func TestPreinstalledEndsWithRuntime(t *testing.T) {
 	c := newConfig(t)
 	preinstall(t, c)
@@ -197,16 +211,66 @@ func pluginsOf(t *testing.T, c runtimeConfig) (pids []string) {
 	return pids
 }
 
-// A mistake in the configuration does not keep the plugin away.
-func TestPreinstalledConfig(t *testing.T) {
-	c := newConfig(t)
-	preinstall(t, c)
-	config := filepath.Join(c.Configs, "crio-erofs.conf")
-	if err := os.WriteFile(config, []byte(`{"log_level": "loud"}`), 0o600); err != nil {
+// A mistake in the settings stops the handlers that they are about, and nothing else.
+func TestPreinstalledSettings(t *testing.T) {
+	mountPoint := container(t, "")
+	config := filepath.Join(t.TempDir(), "config.toml")
+	if err := os.WriteFile(config, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	for settings, want := range map[string]string{
+		`{"log_level": "loud"}`:                     "settings of the NRI plugin (/etc/nri/conf.d): log_level: not a valid",
+		`{"loglevel": "info"}`:                      `unknown field "loglevel"; valid is {"log_level"`,
+		`{"config": "config.toml"}`:                 `config: "config.toml" is not an absolute path`,
+		`{"config": "/no/such/config.toml"}`:        "/no/such/config.toml",
+		`{"log_level": "warning"} {}`:               "there is something behind the JSON object",
+		`{"guard": "", "config": "` + config + `"}`: "",
+	} {
+		c := newConfig(t)
+		preinstall(t, c)
+		if err := os.WriteFile(filepath.Join(c.Configs, "crio-erofs.conf"), []byte(settings), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		r := startRuntime(t, c)
+		checkOnlyForeign(t, r.createWith("runc", hostile(mountPoint)))
+		a := r.create(hostile(mountPoint))
+		if want == "" {
+			checkAnnotated(t, a, mountPoint)
+			if len(a.Hooks) != 0 {
+				t.Errorf("a guard that is switched off: %+v", a.Hooks)
+			}
+		} else if !strings.Contains(a.Error, want) {
+			t.Errorf("%s: got %+v, want an error with %q", settings, a, want)
+		}
+		r.kill()
+	}
+}
+
+// TestConfigurationChanges edits the configuration while the plugin runs.
+func TestConfigurationChanges(t *testing.T) {
+	c := newConfig(t)
+	preinstall(t, c)
+	config := filepath.Join(t.TempDir(), "config.toml")
+	write := func(path, text string) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(filepath.Join(c.Configs, "10-crio-erofs.conf"), `{"config": "`+config+`"}`)
+	write(config, "[handlers.kata-erofs]\nmodes = [\"shared-fs\"]\n")
+	r := startRuntime(t, c)
 	mountPoint := container(t, "")
-	checkAnnotated(t, startRuntime(t, c).create(hostile(mountPoint)), mountPoint)
+	if a := r.create(hostile(mountPoint)); a.Annotations[kata.AnnotationMode] != "shared-fs" || len(a.Annotations) != 3 ||
+		len(a.Hooks) != 0 {
+		t.Errorf("got %+v", a)
+	}
+	write(config, "[handlers.kata-erofs]\nmodes = [\"shared\"]\n")
+	if a := r.create(hostile(mountPoint)); !strings.Contains(a.Error, config+`:2: mode "shared" is unknown`) {
+		t.Errorf("got %+v", a)
+	}
+	write(config, "")
+	checkAnnotated(t, r.create(hostile(mountPoint)), mountPoint)
 }
 
 // The plugin is there before the socket, and again after the runtime was killed.
@@ -223,8 +287,10 @@ func TestExternal(t *testing.T) {
 		p.waitForLog(t, "connection to the runtime ended; connecting again")
 	}
 	r := startRuntime(t, c)
-	checkOnlyForeign(t, r.createWithPlugin(hostile(container(t, "parent layer is a directory"))))
-	p.waitForLog(t, "a VM handler will refuse the container")
+	if a := r.createWithPlugin(hostile(container(t, "parent layer is a directory"))); a.Error == "" {
+		t.Errorf("got %+v", a)
+	}
+	p.waitForLog(t, "container refused")
 
 	start := time.Now()
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {

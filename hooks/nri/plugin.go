@@ -2,15 +2,15 @@ package nri
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"strings"
+	"slices"
 	"time"
 
 	"github.com/containerd/nri/pkg/api"
 	"github.com/sirupsen/logrus"
 
 	"github.com/crio-erofs/crio-erofs/hooks"
+	"github.com/crio-erofs/crio-erofs/kata/modes"
 )
 
 const (
@@ -18,56 +18,41 @@ const (
 	// the order of their indexes, two digits.
 	PluginName  = "crio-erofs"
 	PluginIndex = "10"
+
+	// guardTimeout bounds the guard, in seconds. It reads two small files.
+	guardTimeout = 10
 )
 
 // Plugin answers the runtime's questions. Its methods are NRI's; a new connection needs no new Plugin.
-type Plugin struct{}
+type Plugin struct {
+	Configuration hooks.Configuration
 
-// Config is the plugin's configuration as the runtime hands it over, from /etc/nri/conf.d/10-crio-erofs.conf or
-// crio-erofs.conf. It is JSON.
-type Config struct {
-	// LogLevel is one of logrus's levels.
-	LogLevel string `json:"log_level,omitempty"`
+	// Guard is the program that containers with volumes get as a hook of their own: "Guard oci createRuntime" fails if
+	// the runtime has not passed the container through the shim. Empty: none.
+	Guard string
+
+	// unusable is why the runtime's settings for the plugin cannot be applied.
+	unusable error
 }
 
-// Configure is called once per connection. A mistake in the configuration is logged and the configuration ignored: were
-// it an error, the runtime would go on without the plugin, and for the sake of a log level nobody would remove the keys
-// that pods bring along.
-func (p *Plugin) Configure(_ context.Context, config, runtime, version string) (api.EventMask, error) {
-	if err := applyConfig(config); err != nil {
-		logrus.WithError(err).Error("NRI plugin configuration ignored")
+// Configure is called once per connection. A mistake in the settings is no error here, because the runtime would then
+// go on without the plugin; instead CreateContainer refuses the handlers of this project.
+func (p *Plugin) Configure(_ context.Context, settings, runtime, version string) (api.EventMask, error) {
+	p.unusable = nil
+	if err := p.apply(settings); err != nil {
+		p.unusable = fmt.Errorf("settings of the NRI plugin (/etc/nri/conf.d): %w", err)
+		logrus.WithError(p.unusable).Error("containers of handlers with EROFS volumes are refused")
 	}
 	logrus.WithFields(logrus.Fields{"runtime": runtime, "version": version}).Info("connected to the runtime")
 	return 0, nil // 0: the events that Plugin has methods for
 }
 
-func applyConfig(config string) error {
-	if strings.TrimSpace(config) == "" {
-		return nil
-	}
-	d := json.NewDecoder(strings.NewReader(config))
-	d.DisallowUnknownFields()
-	var c Config
-	if err := d.Decode(&c); err != nil {
-		return fmt.Errorf("%w; valid is {\"log_level\": \"debug|info|warning|error\"}", err)
-	}
-	if c.LogLevel == "" {
-		return nil
-	}
-	level, err := logrus.ParseLevel(c.LogLevel)
-	if err != nil {
-		return fmt.Errorf("log_level: %w", err)
-	}
-	logrus.SetLevel(level)
-	return nil
-}
-
-// CreateContainer sets and removes the annotations of a container that is about to be created.
+// CreateContainer sets and removes annotations of a container that is about to be created. An error fails the creation.
 func (p *Plugin) CreateContainer(_ context.Context, pod *api.PodSandbox, c *api.Container) (
 	adjust *api.ContainerAdjustment, _ []*api.ContainerUpdate, err error) {
 	start := time.Now()
 	log := logrus.WithFields(logrus.Fields{"container": c.GetId(), "name": c.GetName(),
-		"pod": pod.GetNamespace() + "/" + pod.GetName()})
+		"pod": pod.GetNamespace() + "/" + pod.GetName(), "handler": pod.GetRuntimeHandler()})
 	// A panic would end the process, and the runtime would create this container and all that follow without us.
 	defer func() {
 		if r := recover(); r != nil {
@@ -75,18 +60,31 @@ func (p *Plugin) CreateContainer(_ context.Context, pod *api.PodSandbox, c *api.
 			log.WithField("panic", r).Error("internal error; container refused")
 		}
 	}()
-	annotations := c.GetAnnotations()
-	a, err := hooks.Annotate(annotations, annotations[hooks.AnnotationMountPoint])
+	a, err := p.annotate(pod, c)
 	if err != nil {
 		log.WithError(err).Error("container refused")
 		return nil, nil, fmt.Errorf("crio-erofs-hook: container %s: %w", c.GetName(), err)
 	}
 	report(log.WithField("took", time.Since(start).Round(time.Microsecond)), a)
-	return adjustment(a), nil, nil
+	return p.adjustment(a, c), nil, nil
 }
 
-// adjustment translates to NRI's terms; nil if there is nothing to do.
-func adjustment(a *hooks.Adjustment) *api.ContainerAdjustment {
+func (p *Plugin) annotate(pod *api.PodSandbox, c *api.Container) (*hooks.Adjustment, error) {
+	handler := pod.GetRuntimeHandler()
+	if p.unusable != nil && modes.IsOurs(handler) {
+		return nil, p.unusable
+	}
+	config, err := p.Configuration.For(handler)
+	if err != nil {
+		return nil, err
+	}
+	annotations := c.GetAnnotations()
+	return hooks.Annotate(config, hooks.Container{
+		Handler: handler, MountPoint: annotations[hooks.AnnotationMountPoint], Annotations: annotations,
+	})
+}
+
+func (p *Plugin) adjustment(a *hooks.Adjustment, c *api.Container) *api.ContainerAdjustment {
 	if len(a.Set) == 0 && len(a.Remove) == 0 {
 		return nil
 	}
@@ -97,6 +95,15 @@ func adjustment(a *hooks.Adjustment) *api.ContainerAdjustment {
 	for key, value := range a.Set {
 		adjust.AddAnnotation(key, value)
 	}
+	// CRI-O's hooks directory may have added it already (contrib/hooks.d).
+	guarded := slices.ContainsFunc(c.GetHooks().GetCreateRuntime(), func(h *api.Hook) bool {
+		return h.GetPath() == p.Guard
+	})
+	if p.Guard != "" && !guarded && modes.HasVolumes(a.Mode) {
+		adjust.AddHooks(&api.Hooks{CreateRuntime: []*api.Hook{{
+			Path: p.Guard, Args: []string{"crio-erofs-hook", "oci", "createRuntime"}, Timeout: api.Int(guardTimeout),
+		}}})
+	}
 	return adjust
 }
 
@@ -104,13 +111,9 @@ func report(log *logrus.Entry, a *hooks.Adjustment) {
 	if len(a.Remove) > 0 {
 		log.WithField("keys", a.Remove).Warn("removed annotations that only this hook may set")
 	}
-	switch {
-	case a.Manifest == nil:
-		log.Debug("rootfs is not on the erofs storage driver")
-	case a.Manifest.Refusal != "":
-		log.WithField("reason", a.Manifest.Refusal).
-			Warn("rootfs cannot be given to a VM as volumes; a VM handler will refuse the container")
-	default:
-		log.WithFields(logrus.Fields{"mode": a.Mode(), "volumes": len(a.Manifest.Volumes)}).Info("annotated")
+	if a.Mode == "" {
+		log.Debug("not a handler of this project")
+		return
 	}
+	log.WithField("mode", a.Mode).Info("annotated")
 }

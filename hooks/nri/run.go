@@ -36,9 +36,9 @@ func Preinstalled() bool {
 // errClosed is how a connection normally ends: the runtime stopped, or it dropped the plugin.
 var errClosed = errors.New("the runtime closed the connection")
 
-// RunPreinstalled serves the connection that the runtime handed over, until it ends or ctx does.
-func RunPreinstalled(ctx context.Context) error {
-	err := serve(ctx)
+// RunPreinstalled serves, with p, the connection that the runtime handed over, until it ends or ctx does.
+func RunPreinstalled(ctx context.Context, p *Plugin) error {
+	err := serve(ctx, p)
 	if errors.Is(err, errClosed) {
 		logrus.Info("the runtime closed the connection; ending")
 		return nil
@@ -48,6 +48,7 @@ func RunPreinstalled(ctx context.Context) error {
 
 // External is a plugin that connects to the runtime by itself. Empty fields stand for the package's constants.
 type External struct {
+	Plugin *Plugin
 	Socket string
 	Name   string
 	Index  string
@@ -85,6 +86,9 @@ func (e External) Run(ctx context.Context) error {
 }
 
 func (e *External) fill() {
+	if e.Plugin == nil {
+		e.Plugin = &Plugin{}
+	}
 	if e.Socket == "" {
 		e.Socket = DefaultSocket
 	}
@@ -105,7 +109,7 @@ func (e *External) connect(ctx context.Context) (started bool, err error) {
 	}
 	// The stub closes it when it stops, but not when it never started.
 	defer conn.Close()
-	err = serve(ctx, stub.WithConnection(conn), stub.WithPluginName(e.Name), stub.WithPluginIdx(e.Index))
+	err = serve(ctx, e.Plugin, stub.WithConnection(conn), stub.WithPluginName(e.Name), stub.WithPluginIdx(e.Index))
 	var h *handshakeError
 	return !errors.As(err, &h), err
 }
@@ -118,12 +122,12 @@ func (e *handshakeError) Unwrap() error { return e.err }
 
 // serve registers the plugin over one connection and answers until the connection or ctx ends. An end by ctx is no
 // error.
-func serve(ctx context.Context, opts ...stub.Option) error {
+func serve(ctx context.Context, p *Plugin, opts ...stub.Option) error {
 	closed := make(chan struct{})
 	var once sync.Once
 	// Without this option the stub ends the process when the connection does.
 	opts = append(opts, stub.WithOnClose(func() { once.Do(func() { close(closed) }) }))
-	s, err := stub.New(&Plugin{}, opts...)
+	s, err := stub.New(p, opts...)
 	if err != nil {
 		return &handshakeError{err}
 	}

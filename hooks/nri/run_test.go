@@ -99,7 +99,7 @@ func TestExternalRefusesIndex(t *testing.T) {
 	}
 }
 
-func TestApplyConfig(t *testing.T) {
+func TestSettings(t *testing.T) {
 	defer logrus.SetLevel(logrus.GetLevel())
 	for _, tt := range []struct{ config, want string }{
 		{"", ""},
@@ -111,7 +111,7 @@ func TestApplyConfig(t *testing.T) {
 		{`log_level = "debug"`, "invalid character"},
 	} {
 		logrus.SetLevel(logrus.InfoLevel)
-		err := applyConfig(tt.config)
+		err := (&Plugin{}).apply(tt.config)
 		if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
 			t.Errorf("%s: got %v, want %q", tt.config, err, tt.want)
 		}
@@ -122,13 +122,13 @@ func TestApplyConfig(t *testing.T) {
 }
 
 // The sample that is installed is one that is accepted.
-func TestSampleConfig(t *testing.T) {
+func TestSampleSettings(t *testing.T) {
 	defer logrus.SetLevel(logrus.GetLevel())
 	b, err := os.ReadFile("../../contrib/nri/conf.d/10-crio-erofs.conf")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := applyConfig(string(b)); err != nil {
+	if err := (&Plugin{}).apply(string(b)); err != nil {
 		t.Error(err)
 	}
 }

@@ -30,10 +30,17 @@ type runtimeConfig struct {
 	Plugins, Configs, Socket string
 }
 
-// runtimeAnswer is what became of one container; requests are its annotations before.
+// runtimeRequest is a container to create.
+type runtimeRequest struct {
+	Handler     string
+	Annotations map[string]string
+}
+
+// runtimeAnswer is what became of one container.
 type runtimeAnswer struct {
 	Adjusted    bool              // at least one plugin answered with a change
 	Annotations map[string]string // in config.json, afterwards
+	Hooks       []specs.Hook      // of the stage createRuntime, the same
 	Error       string            // why the container is not created
 }
 
@@ -75,33 +82,37 @@ func runtimeMain(config string) error {
 	}
 	in, out := json.NewDecoder(os.Stdin), json.NewEncoder(os.Stdout)
 	for {
-		var annotations map[string]string
-		if err := in.Decode(&annotations); err == io.EOF {
+		var request runtimeRequest
+		if err := in.Decode(&request); err == io.EOF {
 			r.Stop()
 			return nil
 		} else if err != nil {
 			return err
 		}
-		if err := out.Encode(createContainer(r, annotations)); err != nil {
+		if err := out.Encode(createContainer(r, request)); err != nil {
 			return err
 		}
 	}
 }
 
 // createContainer does what CRI-O's CreateContainer does with NRI.
-func createContainer(r *adaptation.Adaptation, annotations map[string]string) runtimeAnswer {
+func createContainer(r *adaptation.Adaptation, request runtimeRequest) runtimeAnswer {
 	rpl, err := r.CreateContainer(context.Background(), &api.CreateContainerRequest{
-		Pod:       &api.PodSandbox{Id: "p1", Name: "pod", Namespace: "default"},
-		Container: &api.Container{Id: "c1", PodSandboxId: "p1", Name: "main", Annotations: clone(annotations)},
+		Pod:       &api.PodSandbox{Id: "p1", Name: "pod", Namespace: "default", RuntimeHandler: request.Handler},
+		Container: &api.Container{Id: "c1", PodSandboxId: "p1", Name: "main", Annotations: clone(request.Annotations)},
 	})
 	if err != nil {
 		return runtimeAnswer{Error: err.Error()}
 	}
-	g := rgen.NewFromSpec(&specs.Spec{Version: specs.Version, Annotations: clone(annotations)})
+	g := rgen.NewFromSpec(&specs.Spec{Version: specs.Version, Annotations: clone(request.Annotations)})
 	if err := generate.SpecGenerator(&g).Adjust(rpl.Adjust); err != nil {
 		return runtimeAnswer{Error: err.Error()}
 	}
-	return runtimeAnswer{Adjusted: len(rpl.Adjust.GetAnnotations()) > 0, Annotations: g.Config.Annotations}
+	answer := runtimeAnswer{Adjusted: len(rpl.Adjust.GetAnnotations()) > 0, Annotations: g.Config.Annotations}
+	if g.Config.Hooks != nil {
+		answer.Hooks = g.Config.Hooks.CreateRuntime
+	}
+	return answer
 }
 
 func clone(m map[string]string) map[string]string {
@@ -155,9 +166,15 @@ func (r *runtime) kill() {
 	r.cmd.Wait()
 }
 
+// create creates a container of the handler kata-erofs.
 func (r *runtime) create(annotations map[string]string) runtimeAnswer {
 	r.t.Helper()
-	if err := json.NewEncoder(r.in).Encode(annotations); err != nil {
+	return r.createWith("kata-erofs", annotations)
+}
+
+func (r *runtime) createWith(handler string, annotations map[string]string) runtimeAnswer {
+	r.t.Helper()
+	if err := json.NewEncoder(r.in).Encode(runtimeRequest{handler, annotations}); err != nil {
 		r.t.Fatal(err)
 	}
 	line, err := r.out.ReadBytes('\n')
@@ -182,7 +199,7 @@ func (r *runtime) waitForPlugin() {
 	r.t.Helper()
 	probe := map[string]string{"io.katacontainers.volume.probe": "x"}
 	for end := time.Now().Add(15 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		if a := r.create(probe); a.Error != "" || a.Adjusted {
+		if a := r.createWith("runc", probe); a.Error != "" || a.Adjusted {
 			return
 		}
 		if time.Now().After(end) {

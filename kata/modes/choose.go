@@ -101,6 +101,11 @@ func Volumes(m kata.Mode, manifest *volume.Manifest) []volume.ManifestVolume {
 	return nil
 }
 
+// HasVolumes says whether a container in mode m gets volumes.
+func HasVolumes(m kata.Mode) bool {
+	return slices.Contains([]kata.Mode{kata.ModeLayer, kata.ModeLayerVerity, kata.ModeImage, kata.ModeImageVerity}, m)
+}
+
 // asRuntimeRS says whether the rules of Kata's runtime-rs apply.
 func (h *Handler) asRuntimeRS() bool {
 	return h.Dialect == DialectAuto || h.Dialect == DialectRuntimeRS

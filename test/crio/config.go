@@ -11,6 +11,7 @@ import (
 	"github.com/BurntSushi/toml"
 	"golang.org/x/sys/unix"
 
+	"github.com/crio-erofs/crio-erofs/kata/modes"
 	"github.com/crio-erofs/crio-erofs/test/env"
 )
 
@@ -137,7 +138,7 @@ func (s *Server) writeConfig() error {
 	if err := os.Symlink(dropIn, s.path("crio.conf.d/60-erofs.conf")); err != nil {
 		return err
 	}
-	return os.Symlink(filepath.Join(root, "contrib/nri/conf.d"), s.path("nri/conf.d"))
+	return s.writeHookConfig(root)
 }
 
 // privateConfig returns CRI-O's settings for running beside another CRI-O, or on a machine that has none.
@@ -159,7 +160,7 @@ func (s *Server) privateConfig() table {
 		"runtime": table{
 			"default_runtime": HandlerRunc, "cgroup_manager": "cgroupfs", "conmon_cgroup": "pod",
 			"namespaces_dir": s.path("ns"), "container_exits_dir": s.path("exits"),
-			"container_attach_socket_dir": s.path("attach"), "hooks_dir": []string{},
+			"container_attach_socket_dir": s.path("attach"), "hooks_dir": []string{s.path("hooks.d")},
 			"pinns_path": s.pinns, "log_level": s.opts.LogLevel, "apparmor_profile": "unconfined",
 			"irqbalance_config_file": "", "cdi_spec_dirs": []string{},
 		},
@@ -222,6 +223,7 @@ func (s *Server) environment() []string {
 		"CONTAINERS_STORAGE_CONF="+s.path("storage.conf"),
 		"TMPDIR="+s.path("tmp"),
 		"CRIO_EROFS_RUN_DIR="+s.path("proxies"),
+		modes.Environment+"="+s.ConfigFile(),
 		"KATA_STANDIN_ROOT="+s.path("standin"),
 	), s.opts.Env...)
 }

@@ -7,12 +7,29 @@ import (
 
 	"github.com/crio-erofs/crio-erofs/driver/volume"
 	"github.com/crio-erofs/crio-erofs/kata"
+	"github.com/crio-erofs/crio-erofs/kata/modes"
 	"github.com/crio-erofs/crio-erofs/test/crio"
 	"github.com/crio-erofs/crio-erofs/test/images"
 )
 
-// TestHook looks at what the pre-installed NRI plugin does to containers of a pod whose author tries to attach a file
-// of the host.
+// stolen returns what a pod's author brings along to attach a file of the host.
+func stolen(t *testing.T) map[string]string {
+	t.Helper()
+	volume, err := (&kata.VirtualVolume{
+		VolumeType: kata.VolumeLayerRawBlock, Source: "/etc/shadow", FSType: kata.FSTypeErofs,
+	}).Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return map[string]string{
+		kata.VolumeKey(0): volume, kata.VolumeKey(77): volume, "io.katacontainers.volume": volume,
+		kata.ExtraOptionKey(5): "x", kata.AnnotationMode: "image", kata.AnnotationRootHash: "0",
+		"io.katacontainers.config.agent.foo": "bar", "io.kubernetes.cri-o.MountPoint": "/etc",
+	}
+}
+
+// TestHook looks at what the pre-installed NRI plugin does to containers that are not for VMs: it takes away what only
+// it may set, and refuses what they cannot have.
 func TestHook(t *testing.T) {
 	server := start(t)
 	if *storageDriver != "" {
@@ -21,33 +38,29 @@ func TestHook(t *testing.T) {
 	ctx := timeout(t)
 	ref := push(t, images.Small)
 	must[string](t)(server.PullImage(ctx, ref))
-	stolen, err := (&kata.VirtualVolume{
-		VolumeType: kata.VolumeLayerRawBlock, Source: "/etc/shadow", FSType: kata.FSTypeErofs,
-	}).Encode()
-	if err != nil {
-		t.Fatal(err)
-	}
-	pod := must[*crio.Pod](t)(server.RunPod(ctx, crio.PodOptions{Annotations: map[string]string{
-		kata.VolumeKey(0): stolen, kata.VolumeKey(77): stolen, "io.katacontainers.volume": stolen,
-		kata.ExtraOptionKey(5): "x", kata.AnnotationMode: "image-verity", kata.AnnotationRootHash: "0",
-		kata.AnnotationRequest: string(kata.ModeLayerVerity), "io.katacontainers.config.agent.foo": "bar",
-		"io.kubernetes.cri-o.MountPoint": "/etc",
-	}}))
+	pod := must[*crio.Pod](t)(server.RunPod(ctx, crio.PodOptions{Annotations: stolen(t)}))
 	c := must[*crio.Container](t)(pod.CreateContainer(ctx, crio.ContainerOptions{Image: ref, Command: []string{"true"}}))
-	spec := must[crio.Spec](t)(c.Spec(ctx))
-	checkAnnotations(t, spec)
-
-	refused := must[*crio.Pod](t)(server.RunPod(ctx, crio.PodOptions{
-		Annotations: map[string]string{kata.AnnotationRequest: string(kata.ModeImage)},
-	}))
-	_, err = refused.CreateContainer(ctx, crio.ContainerOptions{Image: ref, Command: []string{"true"}})
-	if err == nil || !strings.Contains(err.Error(), "the pod requests mode image, but the container has mode layer-verity") {
-		t.Errorf("a request that cannot be met: %v", err)
-	}
-	for _, p := range []*crio.Pod{pod, refused} {
-		if err := p.Remove(ctx); err != nil {
-			t.Error(err)
+	for key, value := range must[crio.Spec](t)(c.Spec(ctx)).Annotations {
+		if kata.IsReserved(key) || key == "io.kubernetes.cri-o.MountPoint" && value == "/etc" {
+			t.Errorf("the pod's own annotation %s=%s is left", key, value)
 		}
+	}
+	checkRefused(t, server, crio.PodOptions{Annotations: map[string]string{kata.AnnotationRequest: "layer-verity"}}, ref,
+		`the pod requests mode layer-verity (annotation io.katacontainers.erofs.request), but its default runtime handler `+
+			`gives no container that: use a RuntimeClass with a handler of crio-erofs`)
+}
+
+// checkRefused makes sure that a container of such a pod is not created, and that CRI-O says why.
+func checkRefused(t *testing.T, server *crio.Server, opts crio.PodOptions, ref, want string) {
+	t.Helper()
+	ctx := timeout(t)
+	pod := must[*crio.Pod](t)(server.RunPod(ctx, opts))
+	_, err := pod.CreateContainer(ctx, crio.ContainerOptions{Image: ref, Command: []string{"true"}})
+	if err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("create: %v; want an error with %q", err, want)
+	}
+	if err := pod.Remove(ctx); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -58,8 +71,10 @@ func checkAnnotations(t *testing.T, spec crio.Spec) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	mode := kata.Mode(spec.Annotations[kata.AnnotationMode])
+	volumes := modes.Volumes(mode, m)
 	var hashes []string
-	for i, v := range m.Volumes {
+	for i, v := range volumes {
 		hashes = append(hashes, v.Verity.RootHash)
 		got, err := kata.DecodeVirtualVolume(spec.Annotations[kata.VolumeKey(i)])
 		if err != nil {
@@ -79,9 +94,9 @@ func checkAnnotations(t *testing.T, spec crio.Spec) {
 			ours++
 		}
 	}
-	if ours != 2*len(m.Volumes)+2 || spec.Annotations[kata.AnnotationMode] != string(kata.ModeLayerVerity) ||
+	if ours != 2*len(volumes)+2 || mode != kata.ModeImageVerity && mode != kata.ModeLayerVerity ||
 		spec.Annotations[kata.AnnotationRootHash] != strings.Join(hashes, ",") ||
 		spec.Annotations["io.katacontainers.config.agent.foo"] != "bar" {
-		t.Errorf("%d volumes, annotations %v", len(m.Volumes), spec.Annotations)
+		t.Errorf("%d volumes, annotations %v", len(volumes), spec.Annotations)
 	}
 }

@@ -35,6 +35,12 @@ type Options struct {
 	// Kata is a real Kata for the VM handler, instead of the stand-in.
 	Kata *Kata
 
+	// Config is crio-erofs's own configuration file; contrib's if empty.
+	Config string
+
+	// WithoutPlugin leaves the NRI plugin away, as after a botched installation.
+	WithoutPlugin bool
+
 	// StorageDriver replaces contrib's driver, as a control.
 	StorageDriver string
 
@@ -104,7 +110,7 @@ func (s *Server) prepare() error {
 		// CRI-O adds a container's id (64) and a file name; sun_path has 108 bytes (unix(7)).
 		return fmt.Errorf("the path is too long for sockets below it")
 	}
-	for _, dir := range []string{"nri/plugins", "shims", "tmp", "ns", "vm"} {
+	for _, dir := range []string{"nri/plugins", "hooks.d", "shims", "tmp", "ns", "vm"} {
 		if err := os.MkdirAll(s.path(dir), 0o755); err != nil {
 			return err
 		}
@@ -114,6 +120,9 @@ func (s *Server) prepare() error {
 	}
 	if s.opts.StorageDriver != "" {
 		return nil // without the driver there is nothing to annotate
+	}
+	if s.opts.WithoutPlugin {
+		return s.prepareShims()
 	}
 	hook, err := env.Bin("crio-erofs-hook")
 	if err != nil {

@@ -1,0 +1,42 @@
+package hooks
+
+import (
+	"sync"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/crio-erofs/crio-erofs/kata/modes"
+)
+
+// Configuration reads the configuration file anew for every container. Its zero value reads modes.DefaultPath.
+type Configuration struct {
+	// Path is the file's; see modes.Load.
+	Path string
+
+	mu   sync.Mutex
+	last *modes.Config
+}
+
+// For returns the configuration to decide with about a container of a runtime handler.
+//
+// A damaged file is an error for the handlers of this project: those whose name says so, and those that the file named
+// when it was last in order. All other containers of the node, which may well be those that repair it, go on.
+func (c *Configuration) For(handler string) (*modes.Config, error) {
+	config, err := modes.Load(c.Path)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err == nil {
+		c.last = config
+		return config, nil
+	}
+	last := c.last
+	if last == nil {
+		last = &modes.Config{}
+	}
+	if _, ours := last.Handler(handler); ours {
+		return nil, err
+	}
+	logrus.WithError(err).WithField("handler", handler).
+		Error("configuration cannot be used; containers of handlers with EROFS volumes are refused")
+	return last, nil
+}

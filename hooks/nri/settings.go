@@ -1,0 +1,60 @@
+package nri
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"github.com/sirupsen/logrus"
+)
+
+// Settings is the plugin's configuration as the runtime hands it over, from /etc/nri/conf.d/10-crio-erofs.conf or
+// crio-erofs.conf. It is JSON. What is absent keeps its value.
+type Settings struct {
+	// LogLevel is one of logrus's levels.
+	LogLevel string `json:"log_level,omitempty"`
+
+	// Config is the path of the configuration file, modes.DefaultPath if empty.
+	Config *string `json:"config,omitempty"`
+
+	// Guard is the path of the program to run as the guard, see Plugin.
+	Guard *string `json:"guard,omitempty"`
+}
+
+// apply takes over the settings in text.
+func (p *Plugin) apply(text string) error {
+	if strings.TrimSpace(text) == "" {
+		return nil
+	}
+	d := json.NewDecoder(strings.NewReader(text))
+	d.DisallowUnknownFields()
+	var s Settings
+	if err := d.Decode(&s); err != nil {
+		return fmt.Errorf("%w; valid is {\"log_level\": \"debug|info|warning|error\", \"config\": \"/PATH\", "+
+			"\"guard\": \"/PATH\"}", err)
+	}
+	if d.More() {
+		return errors.New("there is something behind the JSON object")
+	}
+	for key, path := range map[string]*string{"config": s.Config, "guard": s.Guard} {
+		if path != nil && *path != "" && !filepath.IsAbs(*path) {
+			return fmt.Errorf("%s: %q is not an absolute path", key, *path)
+		}
+	}
+	if s.LogLevel != "" {
+		level, err := logrus.ParseLevel(s.LogLevel)
+		if err != nil {
+			return fmt.Errorf("log_level: %w", err)
+		}
+		logrus.SetLevel(level)
+	}
+	if s.Config != nil {
+		p.Configuration.Path = *s.Config
+	}
+	if s.Guard != nil {
+		p.Guard = *s.Guard
+	}
+	return nil
+}

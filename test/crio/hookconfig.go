@@ -1,0 +1,67 @@
+package crio
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/crio-erofs/crio-erofs/test/env"
+)
+
+// installedHook is the hook's path in contrib's files.
+const installedHook = "/usr/local/bin/crio-erofs-hook"
+
+// ConfigFile returns the path of crio-erofs's own configuration, of which runtime handler does what.
+func (s *Server) ConfigFile() string { return s.path("config.toml") }
+
+// SetConfig replaces crio-erofs's own configuration; hook and shim see it with the next container.
+func (s *Server) SetConfig(text string) error {
+	tmp := s.ConfigFile() + ".tmp"
+	if err := os.WriteFile(tmp, []byte(text), 0o644); err != nil {
+		return err
+	}
+	return os.Rename(tmp, s.ConfigFile())
+}
+
+// writeHookConfig writes contrib's configuration, its guard and the NRI plugin's settings, with their paths replaced.
+func (s *Server) writeHookConfig(root string) error {
+	config := s.opts.Config
+	if config == "" {
+		sample, err := os.ReadFile(filepath.Join(root, "contrib/config/config.toml"))
+		if err != nil {
+			return err
+		}
+		// Until the shim takes images.
+		config = strings.Replace(string(sample), `modes = ["image-verity", `, `modes = [`, 1)
+	}
+	hook, err := env.Bin("crio-erofs-hook")
+	if err != nil {
+		return err
+	}
+	guard, err := os.ReadFile(filepath.Join(root, "contrib/hooks.d/60-crio-erofs-guard.json"))
+	if err != nil {
+		return err
+	}
+	private := bytes.ReplaceAll(guard, []byte(installedHook), []byte(hook))
+	if bytes.Equal(private, guard) {
+		return fmt.Errorf("contrib/hooks.d does not name %s", installedHook)
+	}
+	settings, err := json.Marshal(map[string]string{"log_level": "info", "config": s.ConfigFile()})
+	if err != nil {
+		return err
+	}
+	for file, content := range map[string][]byte{
+		"nri/conf.d/10-crio-erofs.conf": settings, "hooks.d/60-crio-erofs-guard.json": private,
+	} {
+		if err := os.MkdirAll(filepath.Dir(s.path(file)), 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile(s.path(file), content, 0o644); err != nil {
+			return err
+		}
+	}
+	return s.SetConfig(config)
+}
