@@ -1,0 +1,144 @@
+package trust
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/crio-erofs/crio-erofs/driver/measure"
+	"github.com/crio-erofs/crio-erofs/driver/volume"
+	"github.com/crio-erofs/crio-erofs/kata"
+	"github.com/crio-erofs/crio-erofs/kata/modes"
+)
+
+// ErrUntrusted is matched by the errors of Check for an image that is not trusted: it has no trusted measurement, or its
+// volumes have other root hashes.
+var ErrUntrusted = errors.New("not trusted")
+
+// Check returns nil if all that a container gets in this mode is what a trusted measurement of its image says.
+//
+// imageID is the image's id, which is the digest of its configuration without "sha256:". If it is empty, as for a pod's
+// sandbox, whose image CRI-O does not tell, the measurement is found by the layers' diffIDs.
+//
+// In mode guest-pull nothing of the host's store gets into the guest, so there is nothing to check here.
+func (d *Dir) Check(ctx context.Context, m *volume.Manifest, mode kata.Mode, imageID string) error {
+	if mode == kata.ModeGuestPull {
+		return nil
+	}
+	if !mode.Verity() {
+		return fmt.Errorf("%w: mode %s lets the host change what the container reads; use %s or %s", ErrUntrusted, mode,
+			kata.ModeImageVerity, kata.ModeLayerVerity)
+	}
+	entries, err := d.Entries(ctx)
+	if err != nil {
+		return err
+	}
+	image := "image sha256:" + imageID
+	if imageID == "" {
+		image = "image with layers " + strings.Join(m.DiffIDs, ", ")
+	}
+	var of []*Entry
+	for _, e := range entries {
+		if e.Measurement != nil && isOf(e.Measurement, m, imageID) {
+			of = append(of, e)
+		}
+	}
+	if len(of) == 0 {
+		return fmt.Errorf("%s: %w: %s has no measurement of it%s; add one with crio-erofs trust add or trust fetch", image,
+			ErrUntrusted, d.path, problems(entries))
+	}
+	if err := compareAll(of, m, mode); err != nil {
+		return fmt.Errorf("%s: %w: %w", image, ErrUntrusted, err)
+	}
+	return nil
+}
+
+func isOf(measured *measure.Measurement, m *volume.Manifest, imageID string) bool {
+	if imageID == "" {
+		return slices.Equal(measured.DiffIDs(), m.DiffIDs)
+	}
+	return measured.ConfigDigest == "sha256:"+imageID
+}
+
+// problems says how many files do not count, since one of them may be the missing one.
+func problems(entries []*Entry) string {
+	n := 0
+	var first *Entry
+	for _, e := range entries {
+		if e.Problem != nil {
+			if n++; first == nil {
+				first = e
+			}
+		}
+	}
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" (%d files there do not count, the first is %s: %v)", n, first.Path, first.Problem)
+}
+
+// compareAll holds the container's volumes against all measurements of their layout and format version. There is more
+// than one if several sources vouch for the image. If these differ, one of them is wrong, and none decides.
+func compareAll(of []*Entry, m *volume.Manifest, mode kata.Mode) error {
+	volumes := modes.Volumes(mode, m)
+	if len(volumes) == 0 {
+		return fmt.Errorf("it has no volumes for mode %s", mode)
+	}
+	compared := 0
+	for _, e := range of {
+		measured := e.Measurement
+		if measured.Layout != volumes[0].Layout || measured.FormatVersion != volumes[0].FormatVersion {
+			continue
+		}
+		compared++
+		if err := compare(measured, m, volumes, mode); err != nil {
+			return fmt.Errorf("%w (%s)", err, e.Path)
+		}
+	}
+	if compared == 0 {
+		return fmt.Errorf("it was measured for layout %s, format version %d (%s), and the node's volumes have layout %s, "+
+			"format version %d: measure it for these", of[0].Measurement.Layout, of[0].Measurement.FormatVersion, of[0].Path,
+			volumes[0].Layout, volumes[0].FormatVersion)
+	}
+	return nil
+}
+
+func compare(measured *measure.Measurement, m *volume.Manifest, volumes []volume.ManifestVolume, mode kata.Mode) error {
+	if !slices.Equal(measured.DiffIDs(), m.DiffIDs) {
+		return fmt.Errorf("the node has layers with diffIDs %s, measured were %s", m.DiffIDs, measured.DiffIDs())
+	}
+	if mode == kata.ModeImageVerity {
+		if measured.ImageVolume == nil {
+			return fmt.Errorf("measured was no image volume: %s", measured.NoImageVolume)
+		}
+		return compareVolume("image volume", measured, measured.ImageVolume, &volumes[0])
+	}
+	stack := measured.Stack()
+	if len(stack) != len(volumes) {
+		return fmt.Errorf("the node has %d volumes, measured were %d", len(volumes), len(stack))
+	}
+	for i := range stack {
+		what := "volume of layer " + stack[i].DiffID
+		if err := compareVolume(what, measured, &stack[i].Volume, &volumes[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func compareVolume(what string, measured *measure.Measurement, want *measure.Volume, have *volume.ManifestVolume) error {
+	if have.Verity == nil {
+		return fmt.Errorf("%s %s has no dm-verity tree; measured was root hash %s", what, have.Path, want.Verity.RootHash)
+	}
+	if have.Verity.RootHash != want.Verity.RootHash {
+		return fmt.Errorf("%s %s has root hash %s, measured was %s", what, have.Path, have.Verity.RootHash, want.Verity.RootHash)
+	}
+	if *have.Verity != want.Verity || have.Size != want.Size || have.Layout != measured.Layout ||
+		have.FormatVersion != measured.FormatVersion {
+		return fmt.Errorf("%s %s has the measured root hash %s, but is otherwise not what was measured: %+v of %d bytes, "+
+			"measured were %+v of %d bytes", what, have.Path, want.Verity.RootHash, *have.Verity, have.Size, want.Verity, want.Size)
+	}
+	return nil
+}
