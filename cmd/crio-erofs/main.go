@@ -61,7 +61,7 @@ EXIT STATUS
 	}
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	cmd.AddCommand(newBuildCommand(), newMergeCommand(), newVerifyCommand(), newInspectCommand(), newCatTarCommand(),
-		newMeasureCommand())
+		newMeasureCommand(), newAttestCommand(), newVerifyImageCommand(), newTrustCommand())
 	return cmd
 }
 

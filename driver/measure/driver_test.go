@@ -31,7 +31,7 @@ func TestDriver(t *testing.T) {
 				t.Fatal(err)
 			}
 			name := "oci:" + filepath.Join(cache, "images", img.Name+"-"+img.Version)
-			for _, layout := range []volume.Layout{volume.LayoutAligned} { // the driver makes no others yet
+			for _, layout := range volume.Layouts {
 				t.Run(string(layout), func(t *testing.T) {
 					got := measureOne(t, name, source.Options{}, measure.Options{Layout: layout})
 					checkNode(t, applyLayers(t, name, layout), got)

@@ -1,0 +1,263 @@
+package main
+
+import (
+	"archive/tar"
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"io"
+	"log"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/registry"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"github.com/crio-erofs/crio-erofs/driver/measure"
+	"github.com/crio-erofs/crio-erofs/hooks/trust"
+)
+
+// execute runs the command and returns what it wrote to standard output.
+func execute(t *testing.T, args ...string) (string, error) {
+	t.Helper()
+	var out bytes.Buffer
+	cmd := newCommand()
+	cmd.SetOut(&out)
+	cmd.SetArgs(args)
+	err := cmd.ExecuteContext(t.Context())
+	return out.String(), err
+}
+
+func mustExecute(t *testing.T, args ...string) string {
+	t.Helper()
+	out, err := execute(t, args...)
+	if err != nil {
+		t.Fatalf("crio-erofs %s: %v", strings.Join(args, " "), err)
+	}
+	return out
+}
+
+func refuse(t *testing.T, want string, args ...string) {
+	t.Helper()
+	if out, err := execute(t, args...); err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("crio-erofs %s: %v, %s; want %q", strings.Join(args, " "), err, out, want)
+	}
+}
+
+// pushList pushes a list of two small images to a registry of its own and returns its name, and how to talk to it.
+func pushList(t *testing.T) (image string, flag string) {
+	t.Helper()
+	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0)), registry.WithReferrersSupport(true)))
+	t.Cleanup(server.Close)
+	image = strings.TrimPrefix(server.URL, "http://") + "/org/app:1"
+	ref, err := name.ParseReference(image, name.Insecure)
+	if err != nil {
+		t.Fatal(err)
+	}
+	index := mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
+	for _, arch := range []string{"amd64", "arm64"} {
+		index = mutate.AppendManifests(index, mutate.IndexAddendum{Add: newImage(t, arch),
+			Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: arch}}})
+	}
+	if err := remote.WriteIndex(ref, index); err != nil {
+		t.Fatal(err)
+	}
+	return "docker://" + image, "--tls-verify=false"
+}
+
+func newImage(t *testing.T, arch string) v1.Image {
+	t.Helper()
+	img := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
+	for _, content := range []string{"base", arch} {
+		var buf bytes.Buffer
+		w := tar.NewWriter(&buf)
+		if err := w.WriteHeader(&tar.Header{Name: content, Mode: 0o644, Size: int64(len(content))}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(w, content); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+		layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(buf.Bytes())), nil },
+			tarball.WithMediaType(types.OCILayer))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if img, err = mutate.AppendLayers(img, layer); err != nil {
+			t.Fatal(err)
+		}
+	}
+	file, err := img.ConfigFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	file = file.DeepCopy()
+	file.OS, file.Architecture = "linux", arch
+	if img, err = mutate.ConfigFile(img, file); err != nil {
+		t.Fatal(err)
+	}
+	return img
+}
+
+// writeKey makes a key pair and returns the paths of both halves.
+func writeKey(t *testing.T, dir string) (private, public string) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	privateDER, err := x509.MarshalECPrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	publicDER, err := x509.MarshalPKIXPublicKey(key.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, public = filepath.Join(dir, "private"), filepath.Join(dir, "public.pem")
+	for path, block := range map[string]*pem.Block{private: {Type: "EC PRIVATE KEY", Bytes: privateDER}, public: {Type: "PUBLIC KEY", Bytes: publicDER}} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return private, public
+}
+
+// TestAttest takes a list of images from signing to the trust of a node.
+func TestAttest(t *testing.T) {
+	image, flag := pushList(t)
+	etc := t.TempDir()
+	config := filepath.Join(etc, "config.toml")
+	private, public := writeKey(t, filepath.Join(etc, trust.KeysName))
+	_, stranger := writeKey(t, t.TempDir())
+
+	refuse(t, "has no measurement that one of 1 keys has signed", "verify-image", flag, "--key", public, "--all", image)
+	mustExecute(t, "attest", flag, "--key", private, "--platform", "linux/amd64", image)
+	mustExecute(t, "verify-image", flag, "--key", public, "--platform", "linux/amd64", image)
+	refuse(t, "(linux/arm64)", "verify-image", flag, "--key", public, "--all", image)
+	mustExecute(t, "attest", flag, "--key", private, "--all", image)
+	out := mustExecute(t, "verify-image", flag, "--key", public, "--all", "--format", "json", image)
+	if n := strings.Count(out, `"recomputed": true`); n != 2 {
+		t.Errorf("%d measurements: %s", n, out)
+	}
+	refuse(t, "has no measurement that one of 1 keys has signed", "verify-image", flag, "--key", stranger, "--all", image)
+
+	mustExecute(t, "trust", "fetch", "--config", config, flag, "--all", image)
+	mustExecute(t, "trust", "fetch", "--config", config, flag, "--all", image) // again
+	var list []trusted
+	if err := json.Unmarshal([]byte(mustExecute(t, "trust", "ls", "--config", config, "--format", "json")), &list); err != nil {
+		t.Fatal(err)
+	}
+	if len(list) != 2 || list[0].SignedBy == "" || list[0].Problem != "" || list[0].ImageRootHash == "" {
+		t.Errorf("%+v", list)
+	}
+
+	wrongImage(t, image, flag, private, public, config)
+}
+
+// wrongImage signs a wrong measurement, as who has the key but another format or bad intentions would.
+func wrongImage(t *testing.T, image, flag, private, public, config string) {
+	m := &measure.Measurement{}
+	if err := json.Unmarshal([]byte(mustExecute(t, "measure", flag, "--platform", "linux/amd64", "--format", "json", image)), m); err != nil {
+		t.Fatal(err)
+	}
+	m.ImageVolume.Verity.RootHash = strings.Repeat("0", 64)
+	key, err := os.ReadFile(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k, err := trust.ParsePrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := trust.NewStatement(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	envelope, err := trust.Sign(t.Context(), s, k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "envelope")
+	if err := os.WriteFile(file, envelope, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	refuse(t, "it contradicts", "trust", "add", "--config", config, file)
+
+	o := registryOptions{flags: newAttestCommand().Flags()}
+	repo, err := o.repository(image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := repo.Push(t.Context(), envelope, m); err != nil {
+		t.Fatal(err)
+	}
+	refuse(t, "what is signed is wrong: the image volume has root hash", "verify-image", flag, "--key", public, "--platform", "linux/amd64", image)
+	mustExecute(t, "verify-image", flag, "--key", public, "--no-recompute", "--platform", "linux/amd64", image)
+}
+
+func TestTrustAdd(t *testing.T) {
+	image, flag := pushList(t)
+	etc := t.TempDir()
+	config := filepath.Join(etc, "config.toml")
+	file := filepath.Join(t.TempDir(), "measurements")
+	if err := os.WriteFile(file, []byte(mustExecute(t, "measure", flag, "--all", "--format", "json", image)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out := mustExecute(t, "trust", "add", "--config", config, file)
+	if n := strings.Count(out, filepath.Join(etc, trust.DirName)); n != 2 {
+		t.Errorf("%d files: %s", n, out)
+	}
+	if err := os.WriteFile(filepath.Join(etc, trust.DirName, "x.json"), []byte("{}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out := mustExecute(t, "trust", "ls", "--config", config); !strings.Contains(out, "x.json") || !strings.Contains(out, "does not count: measurement: version 0") {
+		t.Error(out)
+	}
+	private, _ := writeKey(t, t.TempDir())
+	envelope := mustExecute(t, "attest", flag, "--no-push", "--key", private, "--platform", "linux/amd64", image)
+	if err := os.WriteFile(file, []byte(envelope), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	refuse(t, "document 1: envelope: no signature of a trusted key: 0 keys are configured", "trust", "add", "--config", config, file)
+	refuse(t, "has no keys", "trust", "fetch", "--config", config, flag, image)
+	empty := filepath.Join(t.TempDir(), "empty")
+	if err := os.WriteFile(empty, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	refuse(t, "EOF", "trust", "add", "--config", config, empty)
+}
+
+func TestMeasureUsage(t *testing.T) {
+	for want, args := range map[string][]string{
+		"want at least one image": {"measure"}, "does not start with a transport": {"measure", "app"},
+		"must be one of (table|json|": {"measure", "--format", "xml", "oci:x"}, "layout": {"measure", "--layout", "x", "oci:x"},
+		"--creds must be": {"measure", "--creds", ":x", "oci:x"}, "--jobs -1": {"measure", "--jobs", "-1", "oci:x"},
+		"--key is missing": {"attest", "docker://x"}, "is not in a registry": {"verify-image", "--key", os.DevNull, "oci:x"},
+	} {
+		out, err := execute(t, args...)
+		if err == nil || !strings.Contains(err.Error(), want) || out != "" {
+			if want != "is not in a registry" { // the key is read first
+				t.Errorf("%q: %v, %q; want %q", args, err, out, want)
+			}
+		}
+	}
+}
