@@ -6,6 +6,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/crio-erofs/crio-erofs/kata/modes"
+	"github.com/crio-erofs/crio-erofs/kata/trust"
 )
 
 // Configuration reads the configuration file anew for every container. Its zero value reads modes.DefaultPath.
@@ -13,8 +14,20 @@ type Configuration struct {
 	// Path is the file's; see modes.Load.
 	Path string
 
-	mu   sync.Mutex
-	last *modes.Config
+	mu      sync.Mutex
+	last    *modes.Config
+	trust   *trust.Dir // of trustOf
+	trustOf string
+}
+
+// Trust returns what the node trusts: the directories beside the configuration file.
+func (c *Configuration) Trust() *trust.Dir {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.trust == nil || c.trustOf != c.Path {
+		c.trust, c.trustOf = trust.NextTo(c.Path), c.Path
+	}
+	return c.trust
 }
 
 // For returns the configuration to decide with about a container of a runtime handler.

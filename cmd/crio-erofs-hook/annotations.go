@@ -17,6 +17,7 @@ import (
 
 	"github.com/crio-erofs/crio-erofs/hooks"
 	"github.com/crio-erofs/crio-erofs/kata"
+	"github.com/crio-erofs/crio-erofs/kata/trust"
 )
 
 func newAnnotationsCommand() *cobra.Command {
@@ -44,6 +45,9 @@ func newAnnotationsCommand() *cobra.Command {
 			c.Handler = choice.handler
 			a, err := hooks.Annotate(config, *c)
 			if err != nil {
+				return err
+			}
+			if err := hooks.Enforce(cmd.Context(), trust.NextTo(choice.config), a, *c); err != nil {
 				return err
 			}
 			if format == "json" {

@@ -4,6 +4,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/crio-erofs/crio-erofs/hooks/oci"
+	"github.com/crio-erofs/crio-erofs/kata/trust"
 )
 
 func newOCICommand() *cobra.Command {
@@ -45,7 +46,8 @@ func newPrecreateCommand() *cobra.Command {
 			if err != nil {
 				return plain(err)
 			}
-			return plain(oci.Precreate(cmd.InOrStdin(), cmd.OutOrStdout(), config, choice.handler))
+			return plain(oci.Precreate(cmd.Context(), cmd.InOrStdin(), cmd.OutOrStdout(), config,
+				trust.NextTo(choice.config), choice.handler))
 		},
 	}
 	choice.add(cmd)

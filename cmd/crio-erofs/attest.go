@@ -10,8 +10,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/crio-erofs/crio-erofs/driver/measure"
-	"github.com/crio-erofs/crio-erofs/hooks/trust"
-	"github.com/crio-erofs/crio-erofs/hooks/trust/referrer"
+	"github.com/crio-erofs/crio-erofs/kata/trust"
+	"github.com/crio-erofs/crio-erofs/kata/trust/referrer"
 )
 
 type attestOptions struct {

@@ -15,7 +15,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
 	"github.com/crio-erofs/crio-erofs/driver/measure/source"
-	"github.com/crio-erofs/crio-erofs/hooks/trust/referrer"
+	"github.com/crio-erofs/crio-erofs/kata/trust/referrer"
 )
 
 // repository returns the repository of an image in a registry.

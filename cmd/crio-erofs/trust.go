@@ -13,8 +13,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/crio-erofs/crio-erofs/driver/volume"
-	"github.com/crio-erofs/crio-erofs/hooks/trust"
 	"github.com/crio-erofs/crio-erofs/kata/modes"
+	"github.com/crio-erofs/crio-erofs/kata/trust"
 )
 
 // trustOptions say where a node's trust is.

@@ -27,7 +27,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/crio-erofs/crio-erofs/driver/measure"
-	"github.com/crio-erofs/crio-erofs/hooks/trust"
+	"github.com/crio-erofs/crio-erofs/kata/trust"
 )
 
 // execute runs the command and returns what it wrote to standard output.

@@ -14,8 +14,8 @@ import (
 	"github.com/crio-erofs/crio-erofs/driver/erofs"
 	"github.com/crio-erofs/crio-erofs/driver/measure"
 	"github.com/crio-erofs/crio-erofs/driver/measure/source"
-	"github.com/crio-erofs/crio-erofs/hooks/trust"
-	"github.com/crio-erofs/crio-erofs/hooks/trust/referrer"
+	"github.com/crio-erofs/crio-erofs/kata/trust"
+	"github.com/crio-erofs/crio-erofs/kata/trust/referrer"
 )
 
 type verifyImageOptions struct {

@@ -48,7 +48,7 @@ func (p *Plugin) Configure(_ context.Context, settings, runtime, version string)
 }
 
 // CreateContainer sets and removes annotations of a container that is about to be created. An error fails the creation.
-func (p *Plugin) CreateContainer(_ context.Context, pod *api.PodSandbox, c *api.Container) (
+func (p *Plugin) CreateContainer(ctx context.Context, pod *api.PodSandbox, c *api.Container) (
 	adjust *api.ContainerAdjustment, _ []*api.ContainerUpdate, err error) {
 	start := time.Now()
 	log := logrus.WithFields(logrus.Fields{"container": c.GetId(), "name": c.GetName(),
@@ -60,7 +60,7 @@ func (p *Plugin) CreateContainer(_ context.Context, pod *api.PodSandbox, c *api.
 			log.WithField("panic", r).Error("internal error; container refused")
 		}
 	}()
-	a, err := p.annotate(pod, c)
+	a, err := p.annotate(ctx, pod, c)
 	if err != nil {
 		log.WithError(err).Error("container refused")
 		return nil, nil, fmt.Errorf("crio-erofs-hook: container %s: %w", c.GetName(), err)
@@ -69,7 +69,7 @@ func (p *Plugin) CreateContainer(_ context.Context, pod *api.PodSandbox, c *api.
 	return p.adjustment(a, c), nil, nil
 }
 
-func (p *Plugin) annotate(pod *api.PodSandbox, c *api.Container) (*hooks.Adjustment, error) {
+func (p *Plugin) annotate(ctx context.Context, pod *api.PodSandbox, c *api.Container) (*hooks.Adjustment, error) {
 	handler := pod.GetRuntimeHandler()
 	if p.unusable != nil && modes.IsOurs(handler) {
 		return nil, p.unusable
@@ -79,9 +79,14 @@ func (p *Plugin) annotate(pod *api.PodSandbox, c *api.Container) (*hooks.Adjustm
 		return nil, err
 	}
 	annotations := c.GetAnnotations()
-	return hooks.Annotate(config, hooks.Container{
+	container := hooks.Container{
 		Handler: handler, MountPoint: annotations[hooks.AnnotationMountPoint], Annotations: annotations,
-	})
+	}
+	a, err := hooks.Annotate(config, container)
+	if err != nil {
+		return nil, err
+	}
+	return a, hooks.Enforce(ctx, p.Configuration.Trust(), a, container)
 }
 
 func (p *Plugin) adjustment(a *hooks.Adjustment, c *api.Container) *api.ContainerAdjustment {

@@ -15,6 +15,7 @@ import (
 	"github.com/crio-erofs/crio-erofs/hooks/oci"
 	"github.com/crio-erofs/crio-erofs/kata"
 	"github.com/crio-erofs/crio-erofs/kata/modes"
+	"github.com/crio-erofs/crio-erofs/kata/trust"
 )
 
 // bundle makes a bundle whose address file has this content; none if it is empty. SHIM stands for a directory that
@@ -146,7 +147,7 @@ func TestPrecreate(t *testing.T) {
 			t.Fatal(err)
 		}
 		var out bytes.Buffer
-		if err := oci.Precreate(bytes.NewReader(in), &out, config, handler); err != nil {
+		if err := oci.Precreate(t.Context(), bytes.NewReader(in), &out, config, trust.NextTo(""), handler); err != nil {
 			t.Fatal(err)
 		}
 		var got specs.Spec
@@ -170,7 +171,7 @@ func TestPrecreateRefuses(t *testing.T) {
 		`{"root":{"path":"merged"}}`: `mount point "merged" is not an absolute path`,
 	} {
 		var out bytes.Buffer
-		err := oci.Precreate(strings.NewReader(in), &out, &modes.Config{}, "kata-erofs")
+		err := oci.Precreate(t.Context(), strings.NewReader(in), &out, &modes.Config{}, trust.NextTo(""), "kata-erofs")
 		if err == nil || !strings.Contains(err.Error(), want) || out.Len() > 0 {
 			t.Errorf("%s: got %v, want %q; wrote %q", in, err, want, &out)
 		}

@@ -1,6 +1,7 @@
 package oci
 
 import (
+	"context"
 	"fmt"
 	"io"
 
@@ -8,11 +9,12 @@ import (
 
 	"github.com/crio-erofs/crio-erofs/hooks"
 	"github.com/crio-erofs/crio-erofs/kata/modes"
+	"github.com/crio-erofs/crio-erofs/kata/trust"
 )
 
 // Precreate reads a container's OCI configuration, decides as for a container of the runtime handler called handler,
 // and writes the configuration with the annotations changed. It writes nothing if it returns an error.
-func Precreate(in io.Reader, out io.Writer, config *modes.Config, handler string) error {
+func Precreate(ctx context.Context, in io.Reader, out io.Writer, config *modes.Config, dir *trust.Dir, handler string) error {
 	g, err := generate.NewFromTemplate(in)
 	if err != nil {
 		return fmt.Errorf("container's configuration on standard input: %w", err)
@@ -23,6 +25,9 @@ func Precreate(in io.Reader, out io.Writer, config *modes.Config, handler string
 	}
 	a, err := hooks.Annotate(config, c)
 	if err != nil {
+		return err
+	}
+	if err := hooks.Enforce(ctx, dir, a, c); err != nil {
 		return err
 	}
 	for _, key := range a.Remove {

@@ -13,7 +13,7 @@ import (
 	imagespec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/crio-erofs/crio-erofs/driver/measure"
-	"github.com/crio-erofs/crio-erofs/hooks/trust"
+	"github.com/crio-erofs/crio-erofs/kata/trust"
 )
 
 const (

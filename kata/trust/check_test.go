@@ -12,8 +12,8 @@ import (
 
 	"github.com/crio-erofs/crio-erofs/driver/measure"
 	"github.com/crio-erofs/crio-erofs/driver/volume"
-	"github.com/crio-erofs/crio-erofs/hooks/trust"
 	"github.com/crio-erofs/crio-erofs/kata"
+	"github.com/crio-erofs/crio-erofs/kata/trust"
 )
 
 // newDir makes directories with these files, and public keys.

@@ -20,8 +20,8 @@ import (
 
 	"github.com/crio-erofs/crio-erofs/driver/measure"
 	"github.com/crio-erofs/crio-erofs/driver/volume"
-	"github.com/crio-erofs/crio-erofs/hooks/trust"
-	"github.com/crio-erofs/crio-erofs/hooks/trust/referrer"
+	"github.com/crio-erofs/crio-erofs/kata/trust"
+	"github.com/crio-erofs/crio-erofs/kata/trust/referrer"
 	"github.com/crio-erofs/crio-erofs/test/env"
 )
 

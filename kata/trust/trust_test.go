@@ -20,7 +20,7 @@ import (
 
 	"github.com/crio-erofs/crio-erofs/driver/measure"
 	"github.com/crio-erofs/crio-erofs/driver/volume"
-	"github.com/crio-erofs/crio-erofs/hooks/trust"
+	"github.com/crio-erofs/crio-erofs/kata/trust"
 )
 
 // measurement makes one of an image with two layers, which n tells from others.
