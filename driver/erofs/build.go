@@ -35,7 +35,7 @@ type Aligned struct {
 // straight into it. On an error, what was written is of no use.
 func ReadAligned(w io.Writer, layer io.Reader) (*Aligned, error) {
 	data := &alignedData{w: w, blocks: 1}
-	l := &layerReader{data: data, root: newRoot()}
+	l := &layerReader{data: data, tree: newTree()}
 	if err := l.readLayer(layer); err != nil {
 		return nil, err
 	}
@@ -49,7 +49,7 @@ func (a *Aligned) WriteMetadata(w io.Writer) (*Image, error) {
 
 // writeMetadata writes the metadata of the layer that was read.
 func (l *layerReader) writeMetadata(w io.Writer, blocks uint64, bits uint8) (*Image, error) {
-	img, err := writeMetadata(w, l.root, blocks, bits)
+	img, err := writeMetadata(w, l.tree.root, blocks, bits)
 	if err != nil {
 		return nil, err
 	}

@@ -34,7 +34,7 @@ type layerReader struct {
 	sparse int64        // sum of the sizes of sparse files
 	count  func() int64 // nil, or how much of the tar has been read
 	start  int64        // where the present entry's first header is, if count is there
-	root   *node
+	tree   *tree
 	stats  Stats
 
 	deletions []deletion
@@ -43,12 +43,18 @@ type layerReader struct {
 // readLayer reads a layer's tar to its end.
 func (l *layerReader) readLayer(layer io.Reader) error {
 	tr := tar.NewReader(layer)
-	last := "the beginning"
+	last := "" // quoted only when it is needed
+	after := func() string {
+		if l.stats.Entries == 0 {
+			return "the beginning"
+		}
+		return quote(last)
+	}
 	for {
 		if l.count != nil {
 			// What Next still skips is the end of the last entry's last block.
 			if _, err := io.Copy(io.Discard, tr); err != nil {
-				return fmt.Errorf("layer tar: entry %s: %w", last, noEOF(err))
+				return fmt.Errorf("layer tar: entry %s: %w", after(), noEOF(err))
 			}
 			l.start = (l.count() + 511) &^ 511
 		}
@@ -58,12 +64,12 @@ func (l *layerReader) readLayer(layer io.Reader) error {
 		}
 		// Go's own check of names is a setting (tarinsecurepath); splitPath's is not.
 		if err != nil && (hdr == nil || !errors.Is(err, tar.ErrInsecurePath)) {
-			return fmt.Errorf("layer tar: entry after %s: %w", last, noEOF(err))
+			return fmt.Errorf("layer tar: entry after %s: %w", after(), noEOF(err))
 		}
 		if err := l.entry(hdr, tr); err != nil {
 			return fmt.Errorf("layer tar: entry %s: %w", quote(hdr.Name), err)
 		}
-		last = quote(hdr.Name)
+		last = hdr.Name
 		l.stats.Entries++
 	}
 }
@@ -71,8 +77,8 @@ func (l *layerReader) readLayer(layer io.Reader) error {
 // finish makes the tree what it is to be after the last entry.
 func (l *layerReader) finish() error {
 	// AUFS kept the files that hard links go to in such a directory.
-	maps.DeleteFunc(l.root.children, func(name string, _ *node) bool { return strings.HasPrefix(name, whiteoutMetaPrefix) })
-	if err := l.root.delete(l.deletions); err != nil {
+	maps.DeleteFunc(l.tree.root.children, func(name string, _ *node) bool { return strings.HasPrefix(name, whiteoutMetaPrefix) })
+	if err := l.tree.delete(l.deletions); err != nil {
 		return fmt.Errorf("layer tar: %w", err)
 	}
 	return nil
@@ -112,7 +118,7 @@ func (l *layerReader) entry(hdr *tar.Header, data io.Reader) error {
 	if strings.HasPrefix(base, whiteoutPrefix) && (len(parts) > 1 || !isAUFS(base)) {
 		return l.whiteout(parts[:len(parts)-1], base)
 	}
-	dir, err := l.root.directory(parts[:len(parts)-1])
+	dir, err := l.tree.directory(parts[:len(parts)-1])
 	if err != nil {
 		return err
 	}
@@ -123,7 +129,7 @@ func (l *layerReader) entry(hdr *tar.Header, data io.Reader) error {
 	if err != nil {
 		return err
 	}
-	return dir.put(base, n)
+	return l.tree.put(dir, base, n)
 }
 
 func (l *layerReader) rootEntry(hdr *tar.Header) error {
@@ -134,7 +140,7 @@ func (l *layerReader) rootEntry(hdr *tar.Header) error {
 	if err != nil {
 		return err
 	}
-	l.root.setMetadata(n)
+	l.tree.root.setMetadata(n)
 	return nil
 }
 
@@ -153,7 +159,7 @@ func (l *layerReader) whiteout(dir []string, base string) error {
 		return err
 	}
 	l.deletions = append(l.deletions, d)
-	return nil
+	return l.tree.take(d.memory())
 }
 
 func (l *layerReader) hardLink(dir *node, base, target string) error {
@@ -161,14 +167,14 @@ func (l *layerReader) hardLink(dir *node, base, target string) error {
 	if err != nil {
 		return fmt.Errorf("hard link to %s: %w", quote(target), err)
 	}
-	n := l.root.lookup(parts)
+	n := l.tree.lookup(parts)
 	if n == nil {
 		return fmt.Errorf("hard link to %s, which the layer does not have before it", quote(target))
 	}
 	if n.isDir() {
 		return fmt.Errorf("hard link to %s, which is a directory", quote(target))
 	}
-	return dir.put(base, n)
+	return l.tree.put(dir, base, n)
 }
 
 // node makes the node that an entry describes and writes its data, if it has any.
@@ -185,7 +191,7 @@ func (l *layerReader) node(hdr *tar.Header, data io.Reader) (*node, error) {
 		n.mode |= modeDirectory
 	case tar.TypeSymlink:
 		n.mode = modeSymlink | 0o777
-		n.target, err = hdr.Linkname, checkTarget(hdr.Linkname)
+		n.target, err = strings.Clone(hdr.Linkname), checkTarget(hdr.Linkname)
 		n.size = uint64(len(n.target))
 	case tar.TypeChar:
 		n.mode |= modeCharDev
@@ -198,8 +204,11 @@ func (l *layerReader) node(hdr *tar.Header, data io.Reader) (*node, error) {
 	default:
 		err = fmt.Errorf("type %q is not one that a layer can have", hdr.Typeflag)
 	}
+	if err != nil {
+		return nil, err
+	}
 	l.dropUserXattrs(n)
-	return n, err
+	return n, l.tree.takeContent(n)
 }
 
 // metadata makes a node with everything that all types of entries have.

@@ -31,8 +31,9 @@ func Merge(layers []io.ReaderAt) (*Merged, error) {
 		return nil, errors.New("no layers to merge")
 	}
 	var root *node
+	var m memory // of all trees together
 	for i, r := range layers {
-		top, _, err := readTree(r)
+		top, _, err := readTree(r, &m)
 		if err != nil {
 			return nil, fmt.Errorf("layer %d: %w", i, err)
 		}
@@ -44,13 +45,13 @@ func Merge(layers []io.ReaderAt) (*Merged, error) {
 		}
 		root = mergeDirectories(root, top)
 	}
-	m := &Merged{root: root, Blocks: 1}
+	merged := &Merged{root: root, Blocks: 1}
 	root.clearPlaces()
-	m.placeData()
-	if m.Blocks > maxBlocks {
+	merged.placeData()
+	if merged.Blocks > maxBlocks {
 		return nil, errors.New("the layers together are larger than the 16 TiB that an image can have")
 	}
-	return m, nil
+	return merged, nil
 }
 
 // setLayer notes for every file of a layer's tree which layer has its data.

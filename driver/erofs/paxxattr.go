@@ -35,6 +35,8 @@ func (l *layerReader) xattrs(n *node, records map[string]string) error {
 			l.stats.SkippedXattrs++
 			continue
 		}
+		// The records of a header are parts of one string, which may be a megabyte.
+		x.name, x.value = strings.Clone(x.name), strings.Clone(x.value)
 		n.setXattr(x)
 	}
 	return checkXattrs(n.xattrs)

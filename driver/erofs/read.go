@@ -27,10 +27,11 @@ type treeReader struct {
 	nodes   map[uint64]*node // by nid
 	entries uint64           // of all directories so far
 	budget  int64            // of bytes that may still be read
+	memory  *memory          // that the trees of all layers take
 }
 
-// readTree returns the tree of an image in our aligned layout.
-func readTree(r io.ReaderAt) (*node, *Header, error) {
+// readTree returns the tree of an image in our aligned layout. m counts what it takes in memory.
+func readTree(r io.ReaderAt, m *memory) (*node, *Header, error) {
 	h, err := ReadHeader(r)
 	if err != nil {
 		return nil, nil, err
@@ -45,7 +46,7 @@ func readTree(r io.ReaderAt) (*node, *Header, error) {
 	if h.MetaBlock == 0 || h.MetaBlock >= h.Blocks {
 		return nil, nil, corrupt("metadata starts at block %d of %d", h.MetaBlock, h.Blocks)
 	}
-	t := &treeReader{r: r, header: h, nodes: map[uint64]*node{}, budget: maxMetadata}
+	t := &treeReader{r: r, header: h, nodes: map[uint64]*node{}, budget: maxMetadata, memory: m}
 	root, err := t.inode(h.RootNid)
 	if err != nil {
 		return nil, nil, err
@@ -119,8 +120,11 @@ func (t *treeReader) inode(nid uint64) (*node, error) {
 	if n.fileType() == modeSymlink {
 		err = t.target(n)
 	}
+	if err != nil {
+		return nil, err
+	}
 	t.nodes[nid] = n
-	return n, err
+	return n, t.memory.takeContent(n)
 }
 
 // decodeInode takes an on-disk inode apart.
@@ -278,6 +282,9 @@ func (t *treeReader) direntBlock(dir *node, b []byte, yield func(string, *node) 
 			return corrupt("more directory entries than fit")
 		}
 		child, err := t.inode(le.Uint64(entry))
+		if err == nil {
+			err = t.memory.takeName(name, child)
+		}
 		if err != nil {
 			return err
 		}

@@ -101,11 +101,13 @@ func (t *tarReader) look(p []byte) {
 // the tar, each file filled to such a multiple, too: for callers who do not keep what w gets.
 func ReadTarfs(w io.Writer, layer io.Reader, sparse io.Writer) (*Tarfs, error) {
 	t := &Tarfs{in: &tarReader{r: layer, w: w}, sparse: sparse}
-	t.reader = layerReader{data: t, root: newRoot(), count: func() int64 { return t.in.n }}
+	t.reader = layerReader{data: t, tree: newTree(), count: func() int64 { return t.in.n }}
 	if err := t.reader.readLayer(t.in); err != nil {
 		return nil, err
 	}
-	t.endFile()
+	if err := t.endFile(); err != nil {
+		return nil, err
+	}
 	if _, err := io.Copy(io.Discard, struct{ io.Reader }{t.in}); err != nil {
 		return nil, fmt.Errorf("layer tar: behind the end of the archive: %w", err)
 	}
@@ -115,12 +117,13 @@ func ReadTarfs(w io.Writer, layer io.Reader, sparse io.Writer) (*Tarfs, error) {
 
 // place implements fileData. The tar's reader has read the headers and nothing of the data.
 func (t *Tarfs) place(n *node, hdr *tar.Header, data io.Reader) error {
-	t.endFile()
+	if err := t.endFile(); err != nil {
+		return err
+	}
 	file := ApartFile{node: n, offset: t.reader.start, Blocks: tarfsBlocks(n.size), Sparse: isSparse(hdr)}
 	if file.Sparse {
-		t.apart = append(t.apart, file)
-		if t.sparse == nil {
-			return nil
+		if err := t.putApart(file); err != nil || t.sparse == nil {
+			return err
 		}
 		if _, err := io.CopyN(t.sparse, data, hdr.Size); err != nil {
 			return fmt.Errorf("sparse data of %d bytes: %w", n.size, noEOF(err))
@@ -152,12 +155,18 @@ func (t *Tarfs) place(n *node, hdr *tar.Header, data io.Reader) error {
 func tarfsBlocks(size uint64) uint64 { return (size + TarfsBlockSize - 1) / TarfsBlockSize }
 
 // endFile is called when what follows the last file in its last block has been read.
-func (t *Tarfs) endFile() {
-	if t.in.dirty {
-		t.last.Last = t.in.last
-		t.apart = append(t.apart, t.last)
+func (t *Tarfs) endFile() error {
+	if !t.in.dirty {
+		return nil
 	}
 	t.in.dirty = false
+	t.last.Last = t.in.last
+	return t.putApart(t.last)
+}
+
+func (t *Tarfs) putApart(f ApartFile) error {
+	t.apart = append(t.apart, f)
+	return t.reader.tree.take(apartMemory)
 }
 
 // PlaceApart gives the files that cannot stay where the tar has them their places behind it, in the order in which it

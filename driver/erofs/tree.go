@@ -15,6 +15,14 @@ const (
 
 var errDepth = fmt.Errorf("directories nested more than %d deep, which no path can reach", maxDepth)
 
+// tree is what a layer's entries make.
+type tree struct {
+	root *node
+	memory
+}
+
+func newTree() *tree { return &tree{root: newRoot()} }
+
 // splitPath takes the name of a tar entry, or the target of a hard link, apart. Names count from the layer's root,
 // whether or not they start with a slash (GNU tar and containers/storage see it so, and images built by ko are made
 // so). A ".." takes the component before it away, and must not lead out of the root.
@@ -42,11 +50,11 @@ func splitPath(name string) ([]string, error) {
 	return parts, nil
 }
 
-// directory returns the directory at parts, below root, creating what is missing as mkdir -p would: containers/storage,
+// directory returns the directory at parts, creating what is missing as mkdir -p would: containers/storage,
 // too, gives implied directories mode 0755 and root as owner. Symbolic links that the layer itself made on the way are
 // followed inside the layer, as an extraction below a chroot follows them.
-func (root *node) directory(parts []string) (*node, error) {
-	dir, links := root, 0
+func (t *tree) directory(parts []string) (*node, error) {
+	dir, links := t.root, 0
 	for len(parts) > 0 {
 		name := parts[0]
 		parts = parts[1:]
@@ -58,7 +66,7 @@ func (root *node) directory(parts []string) (*node, error) {
 		switch {
 		case !ok:
 			next = newDirectory()
-			if err := dir.put(name, next); err != nil {
+			if err := t.put(dir, name, next); err != nil {
 				return nil, err
 			}
 		case next.fileType() == modeSymlink:
@@ -66,7 +74,7 @@ func (root *node) directory(parts []string) (*node, error) {
 				return nil, fmt.Errorf("more than %d symbolic links on the way to it", maxSymlinks)
 			}
 			if strings.HasPrefix(next.target, "/") {
-				dir = root
+				dir = t.root
 			}
 			var err error
 			if parts, err = spliceTarget(next.target, parts); err != nil {
@@ -95,11 +103,11 @@ func spliceTarget(target string, rest []string) ([]string, error) {
 }
 
 // lookup returns the node at parts, not following a symbolic link at the end, or nil.
-func (root *node) lookup(parts []string) *node {
+func (t *tree) lookup(parts []string) *node {
 	if len(parts) == 0 {
-		return root
+		return t.root
 	}
-	dir, links := root, 0
+	dir, links := t.root, 0
 	for i := 0; i < len(parts)-1; i++ {
 		if parts[i] == ".." {
 			dir = dir.parent
@@ -115,7 +123,7 @@ func (root *node) lookup(parts []string) *node {
 				return nil
 			}
 			if strings.HasPrefix(next.target, "/") {
-				dir = root
+				dir = t.root
 			}
 			parts, i = rest, -1
 			continue
@@ -129,7 +137,10 @@ func (root *node) lookup(parts []string) *node {
 
 // put makes name in dir stand for n, as extracting it over what is there would: a directory over a directory keeps its
 // entries and takes the new metadata, anything else is replaced.
-func (dir *node) put(name string, n *node) error {
+func (t *tree) put(dir *node, name string, n *node) error {
+	if err := t.takeName(name, n); err != nil {
+		return err
+	}
 	old := dir.children[name]
 	if old != nil && old.isDir() && n.isDir() {
 		old.setMetadata(n)
@@ -141,7 +152,7 @@ func (dir *node) put(name string, n *node) error {
 		}
 		n.parent, n.children = dir, map[string]*node{}
 	}
-	dir.children[name] = n
+	dir.children[strings.Clone(name)] = n // the header that it is a part of may be a megabyte
 	return nil
 }
 

@@ -23,14 +23,27 @@ type deletion struct {
 
 // parseWhiteout returns the deletion that the entry named base in dir stands for.
 func parseWhiteout(dir []string, base string) (deletion, error) {
-	if base == whiteoutOpaque {
-		return deletion{dir: slices.Clone(dir), opaque: true}, nil
+	d := deletion{dir: make([]string, len(dir)), opaque: base == whiteoutOpaque}
+	for i, part := range dir {
+		d.dir[i] = strings.Clone(part)
 	}
-	name := strings.TrimPrefix(base, whiteoutPrefix)
-	if name == "" || name == "." || name == ".." {
-		return deletion{}, fmt.Errorf("whiteout of %q, which is no name", name)
+	if d.opaque {
+		return d, nil
 	}
-	return deletion{dir: slices.Clone(dir), name: name}, nil
+	d.name = strings.Clone(strings.TrimPrefix(base, whiteoutPrefix))
+	if d.name == "" || d.name == "." || d.name == ".." {
+		return deletion{}, fmt.Errorf("whiteout of %q, which is no name", d.name)
+	}
+	return d, nil
+}
+
+// memory returns about what a deletion takes in memory.
+func (d *deletion) memory() int {
+	size := entryMemory + len(d.name)
+	for _, part := range d.dir {
+		size += partMemory + len(part)
+	}
+	return size
 }
 
 // delete puts the layer's deletions into its tree in the form that overlayfs understands: a character device 0:0 where
@@ -39,13 +52,13 @@ func parseWhiteout(dir []string, base string) (deletion, error) {
 // Deletions concern the layers below only, wherever they stand in the tar. So they come last, and a deletion below
 // something that is itself deleted, replaced or opaque does nothing. Image builders do write such: after rm -rf a/b,
 // both .wh.a and a/.wh.b.
-func (root *node) delete(deletions []deletion) error {
+func (t *tree) delete(deletions []deletion) error {
 	// From the root down; of one directory, that it is opaque first.
 	slices.SortStableFunc(deletions, func(a, b deletion) int {
 		return cmp.Or(cmp.Compare(len(a.dir), len(b.dir)), cmp.Compare(a.rank(), b.rank()))
 	})
 	for _, d := range deletions {
-		dir, err := root.uncovered(d.dir)
+		dir, err := t.uncovered(d.dir)
 		if err != nil {
 			return fmt.Errorf("whiteout in %s: %w", quote(strings.Join(d.dir, "/")), err)
 		}
@@ -54,7 +67,10 @@ func (root *node) delete(deletions []deletion) error {
 		case d.opaque:
 			dir.setXattr(opaqueXattr)
 		case !dir.covers():
-			dir.whiteOut(d.name)
+			err = t.whiteOut(dir, d.name)
+		}
+		if err != nil {
+			return err
 		}
 	}
 	return nil
@@ -71,29 +87,35 @@ func (d *deletion) rank() int {
 // opaque or not (ovl_get_root).
 func (n *node) covers() bool { return hasOpaque(n) && n.parent != n }
 
-func (dir *node) whiteOut(name string) {
+func (t *tree) whiteOut(dir *node, name string) error {
 	switch n := dir.children[name]; {
 	case n == nil:
-		dir.children[name] = &node{mode: modeCharDev}
+		return t.put(dir, name, &node{mode: modeCharDev})
 	case n.isDir():
 		n.setXattr(opaqueXattr)
 	}
+	return nil
 }
 
 // uncovered returns the directory at parts, made if it is missing, or nil if the layer covers what the layers below
 // have there: with an opaque directory on the way, or with something that is no directory.
-func (root *node) uncovered(parts []string) (dir *node, err error) {
-	dir = root
-	for i := range parts {
+func (t *tree) uncovered(parts []string) (*node, error) {
+	dir := t.root
+	for _, name := range parts {
 		if dir.covers() {
 			return nil, nil
 		}
-		if next := dir.children[parts[i]]; next != nil && !next.isDir() {
+		next := dir.children[name]
+		if next == nil {
+			next = newDirectory()
+			if err := t.put(dir, name, next); err != nil {
+				return nil, err
+			}
+		}
+		if !next.isDir() {
 			return nil, nil
 		}
-		if dir, err = dir.directory(parts[i : i+1]); err != nil {
-			return nil, err
-		}
+		dir = next
 	}
 	return dir, nil
 }

@@ -23,11 +23,13 @@ func ReadDigests(ctx context.Context, r io.ReaderAt, p Params, root [DigestSize]
 	return digests, readFull(r, digests, levelOffsets(p.DataBlocks, int64(p.TreeOffset()))[0])
 }
 
-// windowBlocks is how many blocks a Reader reads at a time.
-const windowBlocks = 32
+const (
+	windowBlocks = 32  // how many blocks a Reader reads at a time
+	maxWindows   = 256 // how many times that it keeps
+)
 
-// Reader reads a volume's data and checks it. It keeps all that it has read: it is meant for metadata, of which there
-// is little but which is read in many small pieces. It is not safe for concurrent use.
+// Reader reads a volume's data and checks it. It keeps what it has read: it is meant for metadata, of which there is
+// little but which is read in many small pieces. It is not safe for concurrent use.
 type Reader struct {
 	r         io.ReaderAt
 	blockSize int64
@@ -76,6 +78,9 @@ func (r *Reader) window(i int64) ([]byte, error) {
 	wanted := r.digests[first*DigestSize:][:int64(len(w))/r.blockSize*DigestSize]
 	if err := compare("data block", 0, uint64(first), w, int(r.blockSize), wanted); err != nil {
 		return nil, err
+	}
+	if len(r.windows) == maxWindows {
+		clear(r.windows)
 	}
 	r.windows[i] = w
 	return w, nil

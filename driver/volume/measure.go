@@ -66,29 +66,17 @@ func (m *Measured) Close() error {
 	return err
 }
 
-// image returns what can be read of the image: its head and its metadata.
-func (m *Measured) image() (*keptImage, error) {
-	b, err := m.metadata.bytes()
-	if err != nil {
-		return nil, err
-	}
-	return &keptImage{head: m.head[:], metadata: b, start: m.size - int64(len(b))}, nil
-}
+// keptImage gives back what is kept of an image: its first block and its metadata.
+type keptImage struct{ *Measured }
 
-// keptImage is an image of which only the first block and the metadata are there.
-type keptImage struct {
-	head, metadata []byte
-	start          int64 // of the metadata
-}
-
-func (k *keptImage) ReadAt(b []byte, offset int64) (int, error) {
-	if offset >= k.start {
-		return bytes.NewReader(k.metadata).ReadAt(b, offset-k.start)
+func (k keptImage) ReadAt(b []byte, offset int64) (int, error) {
+	if start := k.size - k.metadata.size; offset >= start {
+		return k.metadata.ReadAt(b, offset-start)
 	}
 	if offset+int64(len(b)) > blockSize {
 		return 0, fmt.Errorf("volume: [should never happen] %d bytes at %d are of files, which are not kept", len(b), offset)
 	}
-	return bytes.NewReader(k.head).ReadAt(b, offset)
+	return bytes.NewReader(k.head[:]).ReadAt(b, offset)
 }
 
 // MeasureImage returns the description of the volume that Merge makes of the layers' volumes, the lowest layer first.
@@ -101,11 +89,7 @@ func MeasureImage(ctx context.Context, layers []*Measured) (*Description, error)
 			return nil, fmt.Errorf("layer %d of %d was measured without a tree or for layout %s: only volumes of layout %s "+
 				"with trees can be merged", i+1, len(layers), m.layout, LayoutAligned)
 		}
-		img, err := m.image()
-		if err != nil {
-			return nil, fmt.Errorf("layer %d of %d: %w", i+1, len(layers), err)
-		}
-		readers[i], all.SpoolDir = img, m.leaves.SpoolDir
+		readers[i], all.SpoolDir = keptImage{m}, m.leaves.SpoolDir
 	}
 	defer all.Close()
 	return mergeVolumes(discard{}, readers, all, func(leaves *verity.Leaves, extents []erofs.Extent) error {

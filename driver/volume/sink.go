@@ -19,6 +19,9 @@ const (
 	// processor's caches then; with 1 MiB, building takes a tenth more processor time.
 	chunkSize = 256 << 10
 
+	// maxWorkers bounds the memory for buffers: no stream can be read so fast that more would have something to do.
+	maxWorkers = 8
+
 	// holeSize is how much of zeros, in one piece, is left out of the file.
 	holeSize = 64 << 10
 )
@@ -49,7 +52,7 @@ type job struct {
 
 // newSink returns a sink whose stream starts at pos of out and is hashed in blocks of this size. close must be called.
 func newSink(out io.WriterAt, pos int64, leaves *verity.Leaves, block int) *sink {
-	workers := max(1, runtime.GOMAXPROCS(0)-1)
+	workers := min(max(1, runtime.GOMAXPROCS(0)-1), maxWorkers)
 	waiting := 2 * workers
 	s := &sink{out: out, leaves: leaves, block: block, pos: pos, jobs: make(chan job, waiting)}
 	s.free = make(chan []byte, waiting+workers+1) // the last one is the one that is being filled

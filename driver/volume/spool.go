@@ -1,6 +1,7 @@
 package volume
 
 import (
+	"bytes"
 	"os"
 
 	"github.com/crio-erofs/crio-erofs/driver/verity"
@@ -36,14 +37,11 @@ func (s *spool) Write(b []byte) (n int, err error) {
 	return n, err
 }
 
-// bytes returns all that was written. It must not be changed.
-func (s *spool) bytes() ([]byte, error) {
-	if s.file == nil {
-		return s.memory, nil
+func (s *spool) ReadAt(b []byte, offset int64) (int, error) {
+	if s.file != nil {
+		return s.file.ReadAt(b, offset)
 	}
-	b := make([]byte, s.size)
-	_, err := s.file.ReadAt(b, 0)
-	return b, err
+	return bytes.NewReader(s.memory).ReadAt(b, offset)
 }
 
 func (s *spool) Close() error {
