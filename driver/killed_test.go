@@ -28,11 +28,20 @@ const kills = 220
 // was complete has to be there and to verify, and nothing else has.
 func TestKilledAnywhere(t *testing.T) {
 	needRoot(t)
-	modes := [][]string{{"erofs.mount=auto"}, {"erofs.mount=loop"}, {"erofs.image_volume=copy"}}
-	for i, options := range modes {
-		t.Run(strings.Join(options, ","), func(t *testing.T) {
+	modes := []struct {
+		name    string
+		disk    func(testing.TB) string
+		options []string
+	}{
+		{"ext4", ext4, nil},
+		{"loop", ext4, []string{"erofs.mount=loop"}},
+		{"image", xfs, nil},
+		{"tarfs", ext4, []string{"erofs.layout=tarfs", "erofs.verity=off"}},
+	}
+	for i, mode := range modes {
+		t.Run(mode.name, func(t *testing.T) {
 			n := &node{
-				t: t, root: t.TempDir(), options: options, rng: rand.New(rand.NewPCG(1, uint64(i))),
+				t: t, root: mode.disk(t), options: mode.options, rng: rand.New(rand.NewPCG(1, uint64(i))),
 				layers: map[string]*known{}, seen: map[string]int{}, hit: map[string]int{},
 			}
 			t.Cleanup(func() {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -59,7 +60,7 @@ func SmallFileSystem(t testing.TB, size int64) string {
 func FileSystem(t testing.TB, size int64, mkfs ...string) string {
 	t.Helper()
 	RequireRoot(t)
-	img := t.TempDir() + "/fs.img"
+	img := filepath.Join(memoryDir(t), "fs.img")
 	if err := os.WriteFile(img, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -74,6 +75,21 @@ func FileSystem(t testing.TB, size int64, mkfs ...string) string {
 		t.Fatalf("mount %s: %v: %s", img, err, out)
 	}
 	t.Cleanup(func() { unmount(t, dir) })
+	return dir
+}
+
+// memoryDir makes a directory in memory, if the machine has some for files: there syncing takes no time.
+func memoryDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "crio-erofs-test.")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
 	return dir
 }
 
