@@ -82,6 +82,17 @@ func reopen(t testing.TB, root string, options ...string) graphdriver.Driver {
 	return d
 }
 
+// cleanUp unmounts, at the end of the test, what a store still has mounted because the test has failed.
+func cleanUp(t testing.TB, root string) {
+	t.Cleanup(func() {
+		if d, err := openDriver(root); err != nil {
+			t.Error(err)
+		} else if err := d.Cleanup(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func openDriver(root string, options ...string) (graphdriver.Driver, error) {
 	return graphdriver.GetDriver(driver.Name, graphdriver.Options{Root: root, DriverOptions: options})
 }

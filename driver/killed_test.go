@@ -44,11 +44,7 @@ func TestKilledAnywhere(t *testing.T) {
 				t: t, root: mode.disk(t), options: mode.options, rng: rand.New(rand.NewPCG(1, uint64(i))),
 				layers: map[string]*known{}, seen: map[string]int{}, hit: map[string]int{},
 			}
-			t.Cleanup(func() {
-				if err := n.open().Cleanup(); err != nil {
-					t.Error(err)
-				}
-			})
+			cleanUp(t, n.root)
 			n.live(kills / len(modes))
 		})
 	}

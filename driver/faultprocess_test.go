@@ -1,0 +1,283 @@
+package driver_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	graphdriver "github.com/containers/storage/drivers"
+	"github.com/containers/storage/pkg/reexec"
+	"github.com/moby/sys/mountinfo"
+
+	"github.com/crio-erofs/crio-erofs/driver"
+	"github.com/crio-erofs/crio-erofs/test/trap"
+)
+
+const faultName = "driver-test-faults"
+
+func init() {
+	reexec.Register(faultName, func() {
+		if err := faultProcess(os.Args[1], os.Args[2:]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	})
+}
+
+// act is something that is done again and again, each time with another call of it failing.
+type act struct {
+	name  string
+	setup func(d graphdriver.Driver) error
+	do    func(d graphdriver.Driver) error
+	check func(d graphdriver.Driver) error // after do without error
+	undo  func(d graphdriver.Driver) error // after do, failed or not
+}
+
+var acts = []act{
+	{
+		name:  "pull",
+		do:    func(d graphdriver.Driver) error { return (&step{"pull", "pulled", "base", 2}).take(d) },
+		check: func(d graphdriver.Driver) error { return hasContent(d, "pulled", 2) },
+		undo:  removal("pulled"),
+	},
+	{
+		name:  "start",
+		do:    func(d graphdriver.Driver) error { return (&step{"start", "started", "top", 0}).take(d) },
+		check: showsImage,
+		undo:  removal("started"),
+	},
+	{
+		name:  "stop and remove",
+		setup: func(d graphdriver.Driver) error { return (&step{"start", "started", "top", 0}).take(d) },
+		do:    func(d graphdriver.Driver) error { return errors.Join(d.Put("started"), d.Remove("started")) },
+		undo:  removal("started"),
+	},
+	{
+		name:  "remove an image",
+		setup: func(d graphdriver.Driver) error { return (&step{"pull", "pulled", "base", 2}).take(d) },
+		do:    func(d graphdriver.Driver) error { return d.Remove("pulled") },
+		undo:  removal("pulled"),
+	},
+	{
+		name: "push",
+		do:   func(d graphdriver.Driver) error { return readDiff(d, "top", "base") },
+	},
+}
+
+func removal(id string) func(d graphdriver.Driver) error {
+	return func(d graphdriver.Driver) error { return d.Remove(id) }
+}
+
+func hasContent(d graphdriver.Driver, id string, n int) error {
+	getter, err := d.(graphdriver.DiffGetterDriver).DiffGetter(id)
+	if err != nil {
+		return err
+	}
+	return errors.Join(sameFiles(getter, content(n)), getter.Close())
+}
+
+func showsImage(d graphdriver.Driver) error {
+	b, err := os.ReadFile(filepath.Join(driver.Home(d), "layers/started/merged/shared/1"))
+	if err == nil && string(b) != "layer 1" {
+		err = fmt.Errorf("reads %q", b)
+	}
+	return err
+}
+
+func readDiff(d graphdriver.Driver, id, parent string) error {
+	r, err := d.Diff(id, nil, parent, nil, "")
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(io.Discard, r)
+	return errors.Join(err, r.Close())
+}
+
+// faultProcess does everything in acts with each of its calls failing in turn. After each time the store and the
+// process have to have what they had before, and an error must have come out, or the work be done all the same.
+func faultProcess(root string, options []string) error {
+	s := newSabotage()
+	if err := trap.Arm(true); err != nil {
+		return err
+	}
+	d, err := openDriver(root, options...)
+	if err != nil {
+		return err
+	}
+	for _, step := range []step{{"pull", "base", "", 0}, {"pull", "top", "base", 1}, {"start", "other", "base", 0}} {
+		if err := step.take(d); err != nil {
+			return err
+		}
+	}
+	var errs []error
+	for i := range acts {
+		errs = append(errs, acts[i].sweep(s, d, root, options))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	return errors.Join(d.Put("other"), d.Remove("other"), d.Remove("top"), d.Remove("base"), d.Cleanup())
+}
+
+// once does the act with its nth call failing.
+func (a *act) once(s *sabotage, d graphdriver.Driver, nth int) (call string, failed, err error) {
+	if a.setup != nil {
+		if err := a.setup(d); err != nil {
+			return "", nil, fmt.Errorf("set up: %w", err)
+		}
+	}
+	call, failed, err = s.on(nth, func() error { return a.do(d) })
+	if err != nil {
+		return call, failed, err
+	}
+	if failed == nil && a.check != nil {
+		if err := a.check(d); err != nil {
+			return call, failed, fmt.Errorf("it says that it has done its work, but: %w", err)
+		}
+	}
+	if a.undo != nil {
+		if err := a.undo(d); err != nil {
+			return call, failed, fmt.Errorf("what is left cannot be removed: %w", err)
+		}
+	}
+	return call, failed, nil
+}
+
+func (a *act) sweep(s *sabotage, d graphdriver.Driver, root string, options []string) error {
+	if _, _, err := a.once(s, d, 0); err != nil { // so that the first time makes no difference
+		return fmt.Errorf("%s: %w", a.name, err)
+	}
+	before, err := belongings(root)
+	if err != nil {
+		return err
+	}
+	reported, tolerated, swept := 0, 0, 0
+	var bad []string
+	for nth := 1; ; nth++ {
+		call, failed, err := a.once(s, d, nth)
+		if call == "" && err == nil {
+			break
+		}
+		if failed == nil {
+			tolerated++
+		} else {
+			reported++
+		}
+		left := err
+		if err == nil {
+			if left = sameBelongings(before, root); left != nil && removes(call) {
+				// What could not be removed is removed at the next start.
+				swept++
+				_, err := openDriver(root, options...)
+				left = errors.Join(err, sameBelongings(before, root))
+			}
+		}
+		if left != nil {
+			bad = append(bad, fmt.Sprintf("%s, call %d (%s), which gave %q: %v", a.name, nth, call, fmt.Sprint(failed), left))
+			if len(bad) > 5 {
+				break
+			}
+			if _, err := openDriver(root, options...); err != nil {
+				return err
+			}
+		}
+	}
+	fmt.Fprintf(os.Stderr, "%s: %d faults became errors, %d were tolerated, %d left something for the next start\n",
+		a.name, reported, tolerated, swept)
+	if reported == 0 {
+		bad = append(bad, "no fault became an error")
+	}
+	if len(bad) > 0 {
+		return errors.New(strings.Join(bad, "\n"))
+	}
+	return nil
+}
+
+// removes says whether a call that failed was to take something away.
+func removes(call string) bool {
+	name, _, _ := strings.Cut(call, " ")
+	return slices.Contains([]string{"unlinkat", "umount2", "rmdir", "unlink"}, name)
+}
+
+// belongings lists what a store and this process have: files, mounts, loop devices, descriptors and goroutines.
+func belongings(root string) (map[string]int, error) {
+	has := map[string]int{"goroutines": runtime.NumGoroutine()}
+	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		has["file "+path]++
+		if rel, _ := filepath.Rel(root, path); strings.HasPrefix(rel, "erofs/mounts/") || entry.Name() == "merged" {
+			return filepath.SkipDir
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	mounts, err := mountinfo.GetMounts(mountinfo.PrefixFilter(root))
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range mounts {
+		has["mount "+m.Mountpoint]++
+	}
+	loops, err := filepath.Glob("/sys/block/loop*/loop/backing_file")
+	if err != nil {
+		return nil, err
+	}
+	for _, loop := range loops {
+		if b, err := os.ReadFile(loop); err == nil && bytes.HasPrefix(b, []byte(root)) {
+			has["loop device of "+strings.TrimSpace(string(b))]++
+		}
+	}
+	fds, err := os.ReadDir("/proc/self/fd")
+	for _, fd := range fds {
+		if target, err := os.Readlink("/proc/self/fd/" + fd.Name()); err == nil {
+			has["descriptor of "+target]++
+		}
+	}
+	return has, err
+}
+
+// sameBelongings waits a little for what ends by itself: goroutines, and loop devices.
+func sameBelongings(want map[string]int, root string) error {
+	for deadline := time.Now().Add(3 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		got, err := belongings(root)
+		if err != nil {
+			return err
+		}
+		if maps.Equal(got, want) {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return differences(want, got)
+		}
+	}
+}
+
+func differences(want, got map[string]int) error {
+	var lines []string
+	for what, n := range got {
+		if n != want[what] {
+			lines = append(lines, fmt.Sprintf("%s: %d instead of %d", what, n, want[what]))
+		}
+	}
+	for what, n := range want {
+		if _, ok := got[what]; !ok {
+			lines = append(lines, fmt.Sprintf("%s: gone (%d)", what, n))
+		}
+	}
+	slices.Sort(lines)
+	return errors.New(strings.Join(lines, "; "))
+}
