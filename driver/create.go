@@ -137,14 +137,15 @@ func (d *Driver) removeLocked(id string) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		logrus.Warnf("Removing a layer all the same: %v", err)
 	}
-	volumes := d.imagesOf(id)
+	volumes, unread := d.imagesOf(id)
+	unread = errors.Join(unread, err)
 	if l != nil && l.Kind == kindVolume {
 		volumes = append(volumes, l.Volume)
 	}
 	var chain []*layer
+	var unreadChain error
 	if isMountPoint(d.mergedDir(id)) {
-		// If it cannot be read, Init or Cleanup will see to its mounts.
-		chain, _ = d.chain(id)
+		chain, unreadChain = d.chain(id)
 		if err := unmount(d.mergedDir(id)); err != nil {
 			return fmt.Errorf("remove layer %s: %w", id, err)
 		}
@@ -154,10 +155,10 @@ func (d *Driver) removeLocked(id string) error {
 			return fmt.Errorf("remove layer %s: %w", id, err)
 		}
 	}
-	if err := d.dropAll(volumes); err != nil {
+	if err := d.dropAll(volumes, unread); err != nil {
 		return fmt.Errorf("remove layer %s: %w", id, err)
 	}
-	return d.releaseChain(chain)
+	return d.releaseChain(chain, unreadChain)
 }
 
 // removeAll deletes a tree, and unmounts what is mounted in it.

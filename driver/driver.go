@@ -27,7 +27,9 @@ type Driver struct {
 	verified verified
 	lock     *lockfile.LockFile
 	refs     *graphdriver.RefCounter
-	naive    graphdriver.Driver // Diff and its kin between any two layers
+
+	unreleased bool               // host mounts were kept that may not be needed; guarded by lock
+	naive      graphdriver.Driver // Diff and its kin between any two layers
 
 	// What the kernel can do here, found out by Init.
 	mount        MountMode // MountFile or MountLoop

@@ -126,17 +126,18 @@ func (d *Driver) readImage(id string) (*imageRecord, error) {
 }
 
 // imagesOf returns the names of the image volumes that these layers hold.
-func (d *Driver) imagesOf(ids ...string) []string {
-	var names []string
+func (d *Driver) imagesOf(ids ...string) (names []string, err error) {
 	for _, id := range ids {
 		if id == "" {
 			continue
 		}
-		if r, err := d.readImage(id); err == nil && r != nil {
+		r, readErr := d.readImage(id)
+		if readErr == nil && r != nil {
 			names = append(names, r.Volume)
 		}
+		err = errors.Join(err, readErr)
 	}
-	return names
+	return names, err
 }
 
 // recoverImage makes a layer hold an image volume wholly or not at all.

@@ -108,11 +108,11 @@ func (d *Driver) publishImage(dir string, desc *volume.Description, holder, key 
 
 // releaseImage takes a layer's image volume from it. The caller holds the store's lock.
 func (d *Driver) releaseImage(holder string) error {
-	volumes := d.imagesOf(holder)
+	volumes, unread := d.imagesOf(holder)
 	if err := errors.Join(removeAll(d.imageRecordPath(holder)), removeAll(d.imageLinkPath(holder))); err != nil {
 		return err
 	}
-	return d.dropAll(volumes)
+	return d.dropAll(volumes, unread)
 }
 
 // repairImage removes an image volume that is there and damaged, so that a new one can take its place.
@@ -145,7 +145,11 @@ func (d *Driver) removeDamaged(name string) error {
 func (d *Driver) discardImage(holder string) error {
 	d.lock.Lock()
 	defer d.lock.Unlock()
-	for _, name := range d.imagesOf(holder) {
+	names, err := d.imagesOf(holder)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
 		if err := d.removeDamaged(name); err != nil {
 			return err
 		}

@@ -61,7 +61,7 @@ func (d *Driver) getPrepared(id string, s *stack, opts graphdriver.MountOpts) (d
 	}
 	if err := d.mountStack(s, opts); err != nil {
 		d.refs.Decrement(merged)
-		return false, errors.Join(err, unmount(merged), d.releaseChain(s.chain))
+		return false, errors.Join(err, unmount(merged), d.releaseChain(s.chain, nil))
 	}
 	return true, nil
 }
@@ -178,9 +178,8 @@ func (d *Driver) Put(id string) error {
 		// On a full disk, for one. The layer is unmounted, which is what matters.
 		logrus.Warnf("Mounts of layer %s in other mount namespaces may stay: %v", id, err)
 	}
-	// If the chain cannot be read, Init or Cleanup will see to its mounts.
-	chain, _ := d.chain(id)
-	return d.releaseChain(chain)
+	chain, unread := d.chain(id)
+	return d.releaseChain(chain, unread)
 }
 
 // renewDir replaces an empty directory by a new one, so that mounts on the old one go away in all mount namespaces.
@@ -215,11 +214,16 @@ func volumesOf(chain []*layer) []string {
 	return names
 }
 
-// releaseChain removes the host mounts of a chain's volumes, except those that another mounted layer needs.
-func (d *Driver) releaseChain(chain []*layer) error {
+// releaseChain removes the host mounts of a chain's volumes, except those that another mounted layer needs. If the chain
+// could not be read, it looks at all host mounts.
+func (d *Driver) releaseChain(chain []*layer, unread error) error {
 	names := volumesOf(chain)
 	if len(chain) > 0 {
-		names = append(names, d.imagesOf(chain[0].holders()...)...)
+		images, err := d.imagesOf(chain[0].holders()...)
+		names, unread = append(names, images...), errors.Join(unread, err)
+	}
+	if unread != nil {
+		return d.releaseAllMounts()
 	}
 	return d.releaseMounts(names, chain)
 }
@@ -235,7 +239,16 @@ func (d *Driver) releaseMounts(names []string, known []*layer) error {
 	}
 	used, err := d.inUse(known)
 	if err != nil {
-		return err
+		// Better a mount too many than one too few. Stopping a container must not fail for what is wrong with another.
+		logrus.Warnf("Keeping host mounts that may not be needed until a container stops again: %v", err)
+		d.unreleased = true
+		return nil
+	}
+	if d.unreleased {
+		if names, err = namesIn(d.mountsDir()); err != nil {
+			return err
+		}
+		d.unreleased = false
 	}
 	var errs []error
 	for _, name := range names {
@@ -265,15 +278,21 @@ func (d *Driver) inUse(known []*layer) (map[string]bool, error) {
 			seen[id] = true
 			l := records[id]
 			if l == nil {
-				if l, err = d.readLayer(id); err != nil {
+				if l, err = d.readLayer(id); errors.Is(err, graphdriver.ErrLayerUnknown) {
 					break // removed: its mounts go with it
+				} else if err != nil {
+					return nil, err
 				}
 			}
 			if l.Kind == kindVolume {
 				used[l.Volume] = true
 			}
 			if id == top {
-				for _, name := range d.imagesOf(l.holders()...) {
+				images, err := d.imagesOf(l.holders()...)
+				if err != nil {
+					return nil, err
+				}
+				for _, name := range images {
 					used[name] = true
 				}
 			}

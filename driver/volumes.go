@@ -150,8 +150,12 @@ func (d *Driver) dropVolume(name string) error {
 	return removeAll(d.volumeDir(name))
 }
 
-// dropAll deletes the volumes of these names that no layer links to.
-func (d *Driver) dropAll(names []string) error {
+// dropAll deletes the volumes of these names that no layer links to. If something could not be read, there may be others:
+// then all are looked at.
+func (d *Driver) dropAll(names []string, unread error) error {
+	if unread != nil {
+		return d.recoverVolumes()
+	}
 	var errs []error
 	for _, name := range names {
 		errs = append(errs, d.dropVolume(name))

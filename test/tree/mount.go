@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -93,8 +94,14 @@ func memoryDir(t testing.TB) string {
 	return dir
 }
 
+// unmount waits a little for what was mounted below and taken away lazily: the kernel may let go of it later.
 func unmount(t testing.TB, dir string) {
-	if err := unix.Unmount(dir, 0); err != nil {
+	err := unix.Unmount(dir, 0)
+	for tries := 0; errors.Is(err, unix.EBUSY) && tries < 100; tries++ {
+		time.Sleep(50 * time.Millisecond)
+		err = unix.Unmount(dir, 0)
+	}
+	if err != nil {
 		t.Errorf("unmount %s: %v", dir, err)
 	}
 }
