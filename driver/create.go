@@ -5,9 +5,10 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"strings"
+	"path/filepath"
 
 	graphdriver "github.com/containers/storage/drivers"
+	"github.com/containers/storage/drivers/quota"
 	"github.com/containers/storage/pkg/idtools"
 	"github.com/containers/storage/pkg/system"
 	"github.com/sirupsen/logrus"
@@ -34,7 +35,7 @@ func (d *Driver) create(id, parent string, opts *graphdriver.CreateOpts, readWri
 	if err := checkID(id); err != nil {
 		return err
 	}
-	owner, err := ownerOf(opts)
+	owner, limit, err := d.prepareCreate(opts, readWrite)
 	if err != nil {
 		return fmt.Errorf("create layer %s: %w", id, err)
 	}
@@ -53,30 +54,25 @@ func (d *Driver) create(id, parent string, opts *graphdriver.CreateOpts, readWri
 			return fmt.Errorf("remove the layer %s that is in the way of a new one: %w", id, err)
 		}
 	}
-	if err := d.makeLayer(l, root, owner); err != nil {
-		return fmt.Errorf("create layer %s: %w", id, errors.Join(err, removeAll(d.layerDir(id))))
+	if err := d.makeLayer(l, root, owner, limit); err != nil {
+		return fmt.Errorf("create layer %s: %w", id, errors.Join(err, removeAll(d.layerDir(id)), d.removeQuota(id)))
 	}
 	return nil
 }
 
-// ownerOf returns root's ids on the host for a layer with these options, and refuses options that it cannot honour.
-func ownerOf(opts *graphdriver.CreateOpts) (idtools.IDPair, error) {
+// prepareCreate takes the options of a new layer apart: root's ids on the host, and the limit of what is written to it.
+func (d *Driver) prepareCreate(opts *graphdriver.CreateOpts, readWrite bool) (owner idtools.IDPair, limit quota.Quota, err error) {
 	if opts == nil {
-		return idtools.IDPair{}, nil
+		opts = &graphdriver.CreateOpts{}
 	}
-	if len(opts.StorageOpt) > 0 {
-		var keys []string
-		for key := range opts.StorageOpt {
-			keys = append(keys, key)
-		}
-		return idtools.IDPair{}, fmt.Errorf("storage driver %s has no quotas, it cannot honour the storage-opt %s: "+
-			"leave it out", Name, strings.Join(keys, ", "))
+	if limit, err = d.limitOf(opts.StorageOpt, readWrite); err != nil {
+		return owner, limit, err
 	}
 	if opts.IDMappings == nil || opts.IDMappings.Empty() {
-		return idtools.IDPair{}, nil
+		return owner, limit, nil
 	}
-	uid, gid, err := idtools.GetRootUIDGID(opts.IDMappings.UIDs(), opts.IDMappings.GIDs())
-	return idtools.IDPair{UID: uid, GID: gid}, err
+	owner.UID, owner.GID, err = idtools.GetRootUIDGID(opts.IDMappings.UIDs(), opts.IDMappings.GIDs())
+	return owner, limit, err
 }
 
 // inherit counts the layers below a new layer, and returns the attributes of its parent's root directory. A layer of an
@@ -99,15 +95,25 @@ func (d *Driver) inherit(l *layer) (rootAttrs, error) {
 
 // makeLayer makes a layer's directory, its record last: a directory without a record is half-made (see recoverLayers).
 // The directory is closed to all but the layer's root user, or local users could reach the programs in it.
-func (d *Driver) makeLayer(l *layer, root rootAttrs, owner idtools.IDPair) error {
+func (d *Driver) makeLayer(l *layer, root rootAttrs, owner idtools.IDPair, limit quota.Quota) (err error) {
 	if err := mkdir(d.layerDir(l.ID), 0o700, owner.UID, owner.GID); err != nil {
 		return err
 	}
-	if err := mkdirRoot(d.diffDir(l.ID), root); err != nil {
+	if err := mkdir(d.mergedDir(l.ID), 0o700, owner.UID, owner.GID); err != nil {
 		return err
 	}
-	for _, dir := range []string{d.workDir(l.ID), d.mergedDir(l.ID)} {
-		if err := mkdir(dir, 0o700, owner.UID, owner.GID); err != nil {
+	base := d.layerDir(l.ID)
+	if limit != (quota.Quota{}) {
+		if base, err = d.newQuota(l.ID, limit); err != nil {
+			return err
+		}
+	}
+	diff, work := filepath.Join(base, filepath.Base(d.diffDir(l.ID))), filepath.Join(base, filepath.Base(d.workDir(l.ID)))
+	if err := errors.Join(mkdirRoot(diff, root), mkdir(work, 0o700, owner.UID, owner.GID)); err != nil {
+		return err
+	}
+	if base != d.layerDir(l.ID) {
+		if err := errors.Join(os.Rename(diff, d.diffDir(l.ID)), os.Rename(work, d.workDir(l.ID))); err != nil {
 			return err
 		}
 	}
@@ -154,6 +160,9 @@ func (d *Driver) removeLocked(id string) error {
 		if err := removeAll(path); err != nil {
 			return fmt.Errorf("remove layer %s: %w", id, err)
 		}
+	}
+	if err := d.removeQuota(id); err != nil {
+		return fmt.Errorf("remove layer %s: %w", id, err)
 	}
 	if err := d.dropAll(volumes, unread); err != nil {
 		return fmt.Errorf("remove layer %s: %w", id, err)

@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 
 	graphdriver "github.com/containers/storage/drivers"
+	"github.com/containers/storage/drivers/quota"
 	"github.com/containers/storage/pkg/idtools"
 	"github.com/containers/storage/pkg/lockfile"
 
@@ -37,6 +39,9 @@ type Driver struct {
 	noImage      string    // why there are no image volumes of several layers; empty: there are
 	noShifting   string    // why ids cannot be mapped at the time of mounting; empty: they can
 	backingFS    string
+
+	quota      atomic.Pointer[quota.Control] // of project quotas, once they are used
+	quotaState lockfile.LastWrite            // of the store's lock when the control was up to date
 }
 
 // The driver can also hand out files by name, so that containers/storage puts a layer's tar together byte by byte.
@@ -80,7 +85,10 @@ func open(home string, opts graphdriver.Options) (*Driver, error) {
 	if err := d.probe(); err != nil {
 		return nil, err
 	}
-	return d, d.recover()
+	if err := d.recover(); err != nil {
+		return nil, err
+	}
+	return d, d.openQuotas()
 }
 
 // openStore makes the store's directories and opens its lock.

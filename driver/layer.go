@@ -202,9 +202,11 @@ func (d *Driver) ReadWriteDiskUsage(id string) (*directory.DiskUsage, error) {
 	if l.Kind == kindVolume {
 		return &directory.DiskUsage{Size: l.Size, InodeCount: l.Inodes}, nil
 	}
-	usage, err := directory.Usage(d.diffDir(id))
-	if err != nil {
-		return nil, err
+	usage := d.quotaUsage(id)
+	if usage == nil {
+		if usage, err = directory.Usage(d.diffDir(id)); err != nil {
+			return nil, err
+		}
 	}
 	inVM, err := d.rwUsage(id)
 	usage.Size += inVM

@@ -111,7 +111,7 @@ func (d *Driver) mountStack(s *stack, opts graphdriver.MountOpts) (err error) {
 		}
 		defer func() { err = errors.Join(err, release()) }()
 	}
-	return o.mountOn(d.mergedDir(top.ID), d.appendLowers)
+	return d.withSlack(top.ID, func() error { return o.mountOn(d.mergedDir(top.ID), d.appendLowers) })
 }
 
 // lowerDirs returns the directories of which a stack's overlay consists, the topmost first, and sees to it that what

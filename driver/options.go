@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/containers/storage/drivers/quota"
 	units "github.com/docker/go-units"
 	"github.com/sirupsen/logrus"
 
@@ -47,8 +48,9 @@ type options struct {
 	verify bool // volumes are checked before they are used
 	mount  MountMode
 	image  ImageMode
-	rwDisk bool  // containers in VMs get a disk for what they write
-	rwSize int64 // of that disk, in bytes
+	rwDisk bool        // containers in VMs get a disk for what they write
+	rwSize int64       // of that disk, in bytes
+	quota  quota.Quota // of what a container writes on the host, if containers/storage names no other
 }
 
 // check refuses settings that do not go together.
@@ -77,6 +79,14 @@ var settings = []setting{
 	oneOf("image_volume", func(o *options, v ImageMode) { o.image = v }, ImageReflink, ImageCopy, ImageOff),
 	oneOf("rw_layer", func(o *options, v string) { o.rwDisk = v == "ext4" }, "memory", "ext4"),
 	{key: "rw_size", values: []string{"10G"}, form: "a size such as 10G", apply: setRWSize},
+	{key: "size", values: []string{"0"}, form: "a size such as 10G", apply: func(o *options, v string) (err error) {
+		o.quota.Size, err = parseSize(v)
+		return err
+	}},
+	{key: "inodes", values: []string{"0"}, form: "a number", apply: func(o *options, v string) (err error) {
+		o.quota.Inodes, err = parseInodes(v)
+		return err
+	}},
 }
 
 // setRWSize takes a size with a unit.

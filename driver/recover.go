@@ -12,7 +12,9 @@ import (
 // recover removes what dead processes have left half-made. The order matters: layers in tmp/ hold links to volumes. The
 // caller holds the store's lock.
 func (d *Driver) recover() error {
-	for _, step := range []func() error{d.clearTmp, d.recoverLayers, d.recoverVolumes, d.releaseAllMounts} {
+	for _, step := range []func() error{
+		d.clearTmp, d.recoverLayers, d.recoverQuotas, d.recoverVolumes, d.releaseAllMounts,
+	} {
 		if err := step(); err != nil {
 			return fmt.Errorf("clean up store %s: %w", d.home, err)
 		}

@@ -2,6 +2,7 @@ package tree
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -60,7 +61,26 @@ func SmallFileSystem(t testing.TB, size int64) string {
 // FileSystem makes a file system of size bytes with a command, mounted until the test ends, and returns where.
 func FileSystem(t testing.TB, size int64, mkfs ...string) string {
 	t.Helper()
+	return FileSystemWith(t, "loop", size, mkfs...)
+}
+
+// FileSystemWith is like FileSystem, with options for mount(8), of which loop has to be one. A kernel that does not take
+// the options skips the test.
+func FileSystemWith(t testing.TB, options string, size int64, mkfs ...string) string {
+	t.Helper()
 	RequireRoot(t)
+	dir, err := makeFileSystem(t, options, size, mkfs)
+	if err != nil && options != "loop" {
+		t.Skipf("this kernel has no mounts with options %s: %v", options, err)
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unmount(t, dir) })
+	return dir
+}
+
+func makeFileSystem(t testing.TB, options string, size int64, mkfs []string) (dir string, err error) {
+	t.Helper()
 	img := filepath.Join(memoryDir(t), "fs.img")
 	if err := os.WriteFile(img, nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -71,12 +91,11 @@ func FileSystem(t testing.TB, size int64, mkfs ...string) string {
 	if out, err := exec.Command(mkfs[0], append(mkfs[1:], img)...).CombinedOutput(); err != nil {
 		t.Fatalf("%s: %v: %s", mkfs[0], err, out)
 	}
-	dir := t.TempDir()
-	if out, err := exec.Command("mount", "-o", "loop", img, dir).CombinedOutput(); err != nil {
-		t.Fatalf("mount %s: %v: %s", img, err, out)
+	dir = t.TempDir()
+	if out, err := exec.Command("mount", "-o", options, img, dir).CombinedOutput(); err != nil {
+		return "", fmt.Errorf("mount %s: %w: %s", img, err, out)
 	}
-	t.Cleanup(func() { unmount(t, dir) })
-	return dir
+	return dir, nil
 }
 
 // memoryDir makes a directory in memory, if the machine has some for files: there syncing takes no time.
