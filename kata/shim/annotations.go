@@ -3,106 +3,100 @@ package shim
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
+	"slices"
 	"strings"
 
-	"github.com/crio-erofs/crio-erofs/driver/volume"
 	"github.com/crio-erofs/crio-erofs/kata"
+	"github.com/crio-erofs/crio-erofs/kata/modes"
 )
 
 // errNotAnnotated is how a hook that is not running shows: CRI-O goes on without a plugin that it lost.
 var errNotAnnotated = errors.New("the NRI plugin crio-erofs-hook has not annotated this container: is it running?")
 
-// checkAnnotations makes sure that the hook saw this container and saw the same volumes. Policies and people look at
-// the annotations; they must tell the truth about what is attached.
-func checkAnnotations(annotations map[string]string, volumes []volume.ManifestVolume) error {
-	if err := checkMode(annotations, len(volumes)); err != nil {
-		return err
+// chooseMode returns the container's mode: what the handler's configuration makes of the pod's request. The hook has
+// decided by the same rules, and its annotations have to say the same, all of them: policies and people look at them.
+// NRI cannot adjust a sandbox's own container; there only the decision counts.
+func chooseMode(h *modes.Handler, config *bundleConfig, offer modes.Offer) (kata.Mode, error) {
+	mode, err := h.Choose(config.Annotations[kata.AnnotationRequest], offer)
+	if err != nil {
+		return "", err
 	}
-	if err := checkVolumeAnnotations(annotations, volumes); err != nil {
-		return err
+	if config.isSandbox() {
+		return mode, nil
 	}
-	hashes := make([]string, len(volumes))
-	for i := range volumes {
-		hashes[i] = volumes[i].Verity.RootHash
+	want, err := modes.Annotations(mode, offer)
+	if err != nil {
+		return "", err
 	}
-	want := strings.Join(hashes, ",")
-	if got := annotations[kata.AnnotationRootHash]; got != want {
-		return fmt.Errorf("annotation %s is %q, but the manifest's root hashes are %q: remove the container and create "+
-			"it anew", kata.AnnotationRootHash, got, want)
-	}
-	return nil
+	return mode, checkAnnotations(config.Annotations, want)
 }
 
-func checkMode(annotations map[string]string, volumes int) error {
-	value, ok := annotations[kata.AnnotationMode]
+func checkAnnotations(got, want map[string]string) error {
+	value, ok := got[kata.AnnotationMode]
 	if !ok {
 		return fmt.Errorf("annotation %s is missing: %w", kata.AnnotationMode, errNotAnnotated)
 	}
-	mode, err := kata.ParseMode(value)
-	if err != nil {
-		return fmt.Errorf("annotation %s: %w", kata.AnnotationMode, err)
+	if value != want[kata.AnnotationMode] {
+		return fmt.Errorf("annotation %s is %q, but by the handler's configuration this container has mode %s: if that was "+
+			"changed just now, create the container again; else see whether hook and shim read the same file",
+			kata.AnnotationMode, value, want[kata.AnnotationMode])
 	}
-	if !mode.Verity() || mode == kata.ModeImageVerity && volumes != 1 {
-		return fmt.Errorf("annotation %s is %q, but the manifest has %d volumes, all with dm-verity",
-			kata.AnnotationMode, value, volumes)
+	for _, key := range slices.Sorted(maps.Keys(want)) {
+		if err := checkAnnotation(key, got, want[key]); err != nil {
+			return err
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(got)) {
+		if _, ok := want[key]; !ok && kata.IsReserved(key) {
+			return fmt.Errorf("annotation %s does not belong to this container: only crio-erofs-hook may set it, and it "+
+				"has not; remove it from the pod", key)
+		}
 	}
 	return nil
 }
 
-func checkVolumeAnnotations(annotations map[string]string, volumes []volume.ManifestVolume) error {
-	for i := range volumes {
-		key := kata.VolumeKey(i)
-		value, ok := annotations[key]
-		if !ok {
-			return fmt.Errorf("annotation %s is missing: %w", key, errNotAnnotated)
-		}
-		got, err := kata.DecodeVirtualVolume(value)
-		if err != nil {
+func checkAnnotation(key string, got map[string]string, want string) error {
+	value, ok := got[key]
+	if !ok {
+		return fmt.Errorf("annotation %s is missing: %w", key, errNotAnnotated)
+	}
+	if value == want {
+		return nil
+	}
+	diff := fmt.Sprintf("it is %q, want %q", value, want)
+	if strings.HasPrefix(key, kata.AnnotationVolumePrefix) {
+		var err error
+		if diff, err = differentVolume(value, want); err != nil {
 			return fmt.Errorf("annotation %s: %w", key, err)
 		}
-		want := kata.NewLayerVolume(&volumes[i])
-		if annotations[kata.AnnotationMode] == string(kata.ModeImageVerity) {
-			want.VolumeType = kata.VolumeImageRawBlock
-		}
-		if diff := difference(got, want); diff != "" {
-			return fmt.Errorf("annotation %s does not match the manifest: %s: remove the container and create it anew",
-				key, diff)
-		}
 	}
-	for key := range annotations {
-		if strings.HasPrefix(key, kata.AnnotationVolumePrefix) && !isVolumeKey(key, len(volumes)) {
-			return fmt.Errorf("annotation %s names a volume that the manifest, with %d, does not have",
-				key, len(volumes))
-		}
-	}
-	return nil
+	return fmt.Errorf("annotation %s does not match the manifest: %s: remove the container and create it anew", key, diff)
 }
 
-func isVolumeKey(key string, n int) bool {
-	for i := range n {
-		if key == kata.VolumeKey(i) {
-			return true
+// differentVolume says in which field two encoded virtual volumes differ.
+func differentVolume(got, want string) (string, error) {
+	g, err := kata.DecodeVirtualVolume(got)
+	if err != nil {
+		return "", err
+	}
+	w, err := kata.DecodeVirtualVolume(want)
+	if err != nil {
+		return "", err
+	}
+	if diff := differentField(*g, *w, "DMVerity"); diff != "" {
+		return diff, nil
+	}
+	if (g.DMVerity == nil) != (w.DMVerity == nil) {
+		return fmt.Sprintf("dm_verity present is %t, want %t", g.DMVerity != nil, w.DMVerity != nil), nil
+	}
+	if g.DMVerity != nil {
+		if diff := differentField(*g.DMVerity, *w.DMVerity, ""); diff != "" {
+			return "dm_verity." + diff, nil
 		}
 	}
-	return false
-}
-
-// difference names the first field in which two virtual volumes differ, "" if they are equal.
-func difference(got, want *kata.VirtualVolume) string {
-	if diff := differentField(*got, *want, "DMVerity"); diff != "" {
-		return diff
-	}
-	switch {
-	case (got.DMVerity == nil) != (want.DMVerity == nil):
-		return fmt.Sprintf("dm_verity present is %t, want %t", got.DMVerity != nil, want.DMVerity != nil)
-	case got.DMVerity == nil:
-		return ""
-	}
-	if diff := differentField(*got.DMVerity, *want.DMVerity, ""); diff != "" {
-		return "dm_verity." + diff
-	}
-	return ""
+	return "the same is written in another way", nil
 }
 
 // differentField compares two structs field by field and names the first difference as JSON calls it.

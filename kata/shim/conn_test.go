@@ -39,7 +39,9 @@ func TestDecisionThatHangsOrCrashes(t *testing.T) {
 			if c.name == hangs {
 				timeout = 50 * time.Millisecond
 			}
-			client, upstream := proxiedFor(t, timeout, func(createRequest) ([]kata.Mount, error) { return c.decide(), nil })
+			client, upstream := proxiedFor(t, timeout, func(createRequest) (decision, error) {
+				return decision{rootfs: c.decide()}, nil
+			})
 			write(t, client, newFrame(1, frameRequest, 0, wire))
 			f, err := newFrameReader(client).next()
 			if err != nil {
@@ -96,13 +98,13 @@ func TestAnswersBeforeTheEndArrive(t *testing.T) {
 }
 
 // proxied returns both ends of a connection through a proxy in this process.
-func proxied(t *testing.T, decide func(createRequest) ([]kata.Mount, error)) (client, upstream net.Conn) {
+func proxied(t *testing.T, decide func(createRequest) (decision, error)) (client, upstream net.Conn) {
 	t.Helper()
 	return proxiedFor(t, time.Minute, decide)
 }
 
 // proxiedFor is proxied with a limit to how long a decision may take.
-func proxiedFor(t *testing.T, timeout time.Duration, decide func(createRequest) ([]kata.Mount, error)) (client,
+func proxiedFor(t *testing.T, timeout time.Duration, decide func(createRequest) (decision, error)) (client,
 	upstream net.Conn) {
 	t.Helper()
 	log := logrus.New()

@@ -1,121 +1,216 @@
 package shim
 
 import (
-	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
-	"strings"
+	"os"
 
 	"github.com/crio-erofs/crio-erofs/driver/volume"
 	"github.com/crio-erofs/crio-erofs/kata"
+	"github.com/crio-erofs/crio-erofs/kata/kataconfig"
+	"github.com/crio-erofs/crio-erofs/kata/modes"
 )
 
-const (
-	// guestPullType is the type of the mount with which CRI-O (runtime_pull_image, cri-o 1.34
-	// internal/oci/runtime_vm.go) makes the guest pull the image; guestPullOption is the option that says so.
-	guestPullType   = "fuse.nydus-overlayfs"
-	guestPullOption = "io.katacontainers.volume="
-)
+// envKataConfig names Kata's configuration file, before the request does (src/runtime-rs/crates/runtimes/src/
+// manager.rs, load_config).
+const envKataConfig = "KATA_CONF_FILE"
+
+// pauseImage is what Kata's runtimes call a sandbox's image when the guest is to pull it: the one that is in the guest
+// (src/runtime/virtcontainers/kata_agent.go; resource/src/rootfs/virtual_volume.rs).
+const pauseImage = "pause"
 
 // decider answers what the rootfs of a container is.
 type decider struct {
-	// emptyFile is a regular file of no length; see kata.RuntimeRSRootfs.
+	// handler returns the configuration of the pod's runtime handler, as it is now.
+	handler func() (modes.Handler, error)
+
+	// runtime returns what the real shim is.
+	runtime func() (identity, error)
+
+	// mounts returns the real shim's mount table.
+	mounts func() (hostMounts, error)
+
+	// emptyFile is a regular file of no length; see kata.RootfsRequest.
 	emptyFile string
 
-	// runtimeFits returns an error if the real shim is known not to enforce dm-verity on Rootfs mounts.
-	runtimeFits func() error
+	kataConfig kataconfig.Cache
 }
 
-// rootfs decides about one create. It returns the rootfs to send, or nil if the request is to go through as it is. An
-// error means that the container must not be created: nothing short of verified volumes is ever passed on.
+// decision is what becomes of the rootfs in a request.
+type decision struct {
+	mode   kata.Mode
+	keep   bool // it stays as it is
+	rootfs []kata.Mount
+}
+
+// rootfs decides about one create. An error means that the container must not be created: nothing short of what the
+// mode promises is ever passed on.
 //
 // Paths come from the driver's manifest, which only root can write, never from annotations, which a pod's author can.
-func (d *decider) rootfs(c createRequest) ([]kata.Mount, error) {
-	if len(c.rootfs) > 0 {
+func (d *decider) rootfs(c createRequest) (decision, error) {
+	pull := len(c.rootfs) > 0
+	if pull {
 		if err := checkGuestPull(c.rootfs); err != nil {
-			return nil, fmt.Errorf("request brings a rootfs that is not a guest pull: %w", err)
+			return decision{}, fmt.Errorf("request brings a rootfs that is not a guest pull: %w", err)
 		}
-		return nil, nil
 	}
 	config, err := readBundleConfig(c.bundle)
 	if err != nil {
+		return decision{}, err
+	}
+	h, err := d.handler()
+	if err != nil {
+		return decision{}, err
+	}
+	var t trust
+	offer, err := offerOf(&t, config)
+	if err != nil {
+		return decision{}, err
+	}
+	mode, err := chooseMode(&h, config, offer)
+	if err != nil {
+		return decision{}, err
+	}
+	if pull && mode == kata.ModeGuestPull {
+		return decision{mode: mode, keep: true}, nil // CRI-O's own form of what we would make
+	}
+	if pull && mode == kata.ModeSharedFS {
+		return decision{}, fmt.Errorf("CRI-O asks for a pull by the guest, but the container's mode is %s: take "+
+			"runtime_pull_image out of the handler's table in CRI-O's configuration, or use mode %s", mode,
+			kata.ModeGuestPull)
+	}
+	r, err := d.request(&t, &h, c, config, mode, offer)
+	if err != nil {
+		return decision{}, err
+	}
+	return d.build(&h, config, r)
+}
+
+// request collects what the container's rootfs is to be made of, and checks it.
+func (d *decider) request(t *trust, h *modes.Handler, c createRequest, config *bundleConfig, mode kata.Mode,
+	offer modes.Offer) (*kata.RootfsRequest, error) {
+	r := &kata.RootfsRequest{Mode: mode, EmptyFile: d.emptyFile, Image: offer.Reference, Metadata: config.Annotations}
+	var err error
+	if r.Target, err = d.target(h, c); err != nil {
 		return nil, err
 	}
-	m, err := readManifest(config.Root.Path)
+	if r.Volumes = modes.Volumes(mode, offer.Manifest); len(r.Volumes) == 0 {
+		return r, nil
+	}
+	for i := range r.Volumes {
+		if err := checkVolume(t, &r.Volumes[i]); err != nil {
+			return nil, err
+		}
+	}
+	// Where something is promised, the guest's memory takes what the container writes.
+	if w := offer.Manifest.RWLayer; w != nil && !mode.Verity() {
+		if err := checkRWLayer(t, w); err != nil {
+			return nil, err
+		}
+		r.RWLayer = w
+	}
+	return r, nil
+}
+
+// build lets the dialect of the real shim have its word.
+func (d *decider) build(h *modes.Handler, config *bundleConfig, r *kata.RootfsRequest) (decision, error) {
+	id, err := d.runtime()
+	if err != nil {
+		return decision{}, err
+	}
+	dialect, err := dialectOf(h.Dialect, id, r.Mode)
+	if err != nil {
+		return decision{}, err
+	}
+	r.HostMount = func(path string) (string, error) {
+		m, err := d.mounts()
+		if err != nil {
+			return "", err
+		}
+		return m.volume(path)
+	}
+	mounts, err := dialect.Rootfs(r)
+	if err != nil {
+		return decision{}, err
+	}
+	if r.Mode == kata.ModeSharedFS {
+		mounts, err = d.sharedRootfs(dialect, id, config.Root.Path, &r.Target)
+	}
+	return decision{mode: r.Mode, keep: len(mounts) == 0, rootfs: mounts}, err
+}
+
+// sharedRootfs looks at what Kata's Go runtime would make of the directory that it is to share: it plugs in block
+// devices (kata.BlockRoot). With dialect block-device that is what has to come out.
+func (d *decider) sharedRootfs(dialect kata.Dialect, id identity, root string, t *kata.Target) ([]kata.Mount, error) {
+	if dialect == kata.DialectRuntimeRS {
+		return nil, nil // it shares the directory, and nothing else
+	}
+	m, err := d.mounts()
 	if err != nil {
 		return nil, err
 	}
-	if err := d.runtimeFits(); err != nil {
+	block, err := m.probe().BlockRoot(root, t)
+	if err != nil {
 		return nil, err
 	}
-	for i := range m.Volumes {
-		if err := checkVolume(&m.Volumes[i]); err != nil {
-			return nil, err
-		}
+	if dialect != kata.DialectBlockDevice {
+		return nil, nil
 	}
-	// NRI cannot adjust a sandbox's own container: there the manifest has to do.
-	if !config.isSandbox() {
-		if err := checkAnnotations(config.Annotations, m.Volumes); err != nil {
-			return nil, err
-		}
+	if id.kind == kindRust {
+		return block.Rootfs(kata.DialectRuntimeRS)
 	}
-	return kata.RuntimeRSRootfs(m.Volumes, d.emptyFile)
+	return block.Rootfs(kata.DialectGo)
 }
 
-func readManifest(rootPath string) (*volume.Manifest, error) {
+// target returns what is known of Kata's configuration: the file that the handler names, else the one that Kata will
+// read, as far as this is known.
+func (d *decider) target(h *modes.Handler, c createRequest) (t kata.Target, err error) {
+	path := h.KataConfig
+	if path == "" {
+		path = os.Getenv(envKataConfig)
+	}
+	if path == "" {
+		path = c.configPath
+	}
+	if path != "" {
+		known, err := d.kataConfig.Load(path)
+		if err != nil {
+			return t, err
+		}
+		t = *known
+	}
+	if h.Hypervisor != modes.HypervisorAuto && h.Hypervisor != "" {
+		t.Hypervisor = string(h.Hypervisor)
+	}
+	return t, nil
+}
+
+// offerOf returns what there is of a container's image: its manifest, if it is on our storage driver, and what CRI-O
+// says of it.
+func offerOf(t *trust, config *bundleConfig) (modes.Offer, error) {
+	m, err := readManifest(t, config.Root.Path)
+	if err != nil {
+		return modes.Offer{}, err
+	}
+	offer := modes.NewOffer(m, config.Annotations)
+	if config.isSandbox() {
+		offer.Reference = pauseImage // a pod's own annotations are above CRI-O's there
+	}
+	return offer, nil
+}
+
+// readManifest returns nil without an error for a rootfs that is not ours.
+func readManifest(t *trust, rootPath string) (*volume.Manifest, error) {
 	m, err := volume.ReadManifest(rootPath)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("rootfs %s is not from the erofs graph driver (no manifest %s): set storage_driver = "+
-			"\"erofs\" in CRI-O's configuration, or use another runtime handler", rootPath, volume.ManifestPath(rootPath))
+		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	if m.Refusal != "" {
-		return nil, fmt.Errorf("rootfs %s cannot be given to a VM as volumes: %s", rootPath, m.Refusal)
-	}
-	for i := range m.Volumes {
-		if m.Volumes[i].Verity == nil {
-			return nil, fmt.Errorf("volume %s has no dm-verity tree: remove the image and pull it again with verity "+
-				"switched on", m.Volumes[i].Path)
-		}
+	if err := t.path(volume.ManifestPath(rootPath)); err != nil {
+		return nil, fmt.Errorf("manifest of %s: %w", rootPath, err)
 	}
 	return m, nil
-}
-
-// checkGuestPull makes sure that a rootfs is the one mount with which CRI-O asks for a pull by the guest.
-func checkGuestPull(rootfs []kata.Mount) error {
-	if len(rootfs) != 1 || rootfs[0].Type != guestPullType {
-		types := make([]string, len(rootfs))
-		for i := range rootfs {
-			types[i] = rootfs[i].Type
-		}
-		return fmt.Errorf("%d mounts of type %q; want one of type %q", len(rootfs), types, guestPullType)
-	}
-	var found []string
-	for _, o := range rootfs[0].Options {
-		if v, ok := strings.CutPrefix(o, guestPullOption); ok {
-			found = append(found, v)
-		}
-	}
-	if len(found) != 1 {
-		return fmt.Errorf("%d options %s; want one", len(found), guestPullOption)
-	}
-	b, err := base64.StdEncoding.DecodeString(found[0])
-	if err != nil {
-		return fmt.Errorf("option %s: %w", guestPullOption, err)
-	}
-	// Only the type is looked at: the metadata are the container's annotations, and Kata's own matter.
-	var v struct {
-		Type kata.VolumeType `json:"volume_type"`
-	}
-	if err := json.Unmarshal(b, &v); err != nil {
-		return fmt.Errorf("option %s: %w", guestPullOption, err)
-	}
-	if v.Type != kata.VolumeImageGuestPull {
-		return fmt.Errorf("virtual volume of type %q; want %q", v.Type, kata.VolumeImageGuestPull)
-	}
-	return nil
 }

@@ -1,8 +1,6 @@
 package shim
 
 import (
-	"encoding/base64"
-	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -11,14 +9,25 @@ import (
 
 	"github.com/crio-erofs/crio-erofs/driver/volume"
 	"github.com/crio-erofs/crio-erofs/kata"
+	"github.com/crio-erofs/crio-erofs/kata/modes"
 )
 
-func testDecider() *decider {
-	return &decider{emptyFile: "/run/no.erofs", runtimeFits: func() error { return nil }}
+// decider has the handler of a fixture and a runtime-rs that verifies.
+func (f *fixture) decider() *decider {
+	return &decider{
+		handler:   func() (modes.Handler, error) { return f.handler, nil },
+		runtime:   func() (identity, error) { return identity{program: "/shim", kind: kindRust, version: "4.1.0"}, nil },
+		mounts:    func() (hostMounts, error) { return mountsOf(0) },
+		emptyFile: "/run/no.erofs",
+	}
 }
 
 func (f *fixture) decide() ([]kata.Mount, error) {
-	return testDecider().rootfs(createRequest{id: f.id, bundle: f.bundle})
+	got, err := f.decider().rootfs(createRequest{id: f.id, bundle: f.bundle})
+	if err == nil && got.keep != (len(got.rootfs) == 0) {
+		f.t.Errorf("kept is %t, with %d mounts", got.keep, len(got.rootfs))
+	}
+	return got.rootfs, err
 }
 
 func TestRootfsOfVolumes(t *testing.T) {
@@ -76,7 +85,7 @@ var refusals = []struct {
 	{"relative bundle", func(f *fixture) { f.bundle = "run" }, `bundle "run" is not an absolute path`},
 	{"no root.path", func(f *fixture) { delete(f.config, "root") }, "no root.path"},
 	{"other driver", func(f *fixture) { f.must(os.Remove(volume.ManifestPath(f.manifest.MountPoint))) },
-		`is not from the erofs graph driver (no manifest`},
+		"layer-verity is not possible: the rootfs is not on the erofs storage driver"},
 	{"manifest is a link", func(f *fixture) {
 		path := volume.ManifestPath(f.manifest.MountPoint)
 		f.must(os.Rename(path, path+".away"))
@@ -86,11 +95,28 @@ var refusals = []struct {
 	{"refusal", func(f *fixture) { f.manifest.Refusal = "layer abc is a directory"; f.writeManifest() },
 		"cannot be given to a VM as volumes: layer abc is a directory"},
 	{"no verity", func(f *fixture) { f.manifest.Volumes[1].Verity = nil; f.writeManifest() }, "has no dm-verity tree"},
+	{"manifest in a directory of others", func(f *fixture) {
+		f.must(os.Chmod(filepath.Dir(f.manifest.MountPoint), 0o777))
+	}, "others than its owner could put another file there"},
+	{"volume in a directory of others", func(f *fixture) { f.must(os.Chmod(filepath.Dir(f.volume()), 0o775)) },
+		"others than its owner could put another file there"},
+	{"volume in a directory of somebody", func(f *fixture) { f.must(os.Chown(filepath.Dir(f.volume()), 12345, 0)) },
+		"is owned by uid 12345, who could put another file there"},
+	{"volumes behind a link of somebody", func(f *fixture) {
+		f.link(filepath.Dir(f.volume()))
+		f.must(os.Lchown(filepath.Dir(f.volume()), 12345, 0))
+	}, "is owned by uid 12345, who could put another file there"},
+	{"volume replaced by its copy", func(f *fixture) {
+		b, err := os.ReadFile(f.volume())
+		f.must(err)
+		f.must(os.Rename(f.volume(), f.volume()+".away"))
+		f.must(os.WriteFile(f.volume(), b, 0o600))
+	}, "another file was put in its place: device and inode are"},
 	{"512-byte blocks", func(f *fixture) {
 		v := f.manifest.Volumes[0].Verity
 		v.DataBlockSize, v.DataBlocks = 512, v.DataBlocks*8
 		f.writeManifest()
-	}, "DataBlockSize:4096"},
+	}, "data blocks of 512 bytes"},
 	{"volume is missing", func(f *fixture) { f.must(os.Remove(f.volume())) }, "no such file"},
 	{"volume is a link", func(f *fixture) { f.link(f.volume()) }, "layer.erofs is a symbolic link, not a regular file"},
 	{"volume is a fifo", func(f *fixture) { f.replaceByFifo(f.volume()) }, "is not a regular file"},
@@ -107,7 +133,7 @@ var refusals = []struct {
 		f.must(os.Rename(a, a+".x"))
 		f.must(os.Rename(b, a))
 		f.must(os.Rename(a+".x", b))
-	}, "but the manifest says"},
+	}, "another file was put in its place"},
 	{"sidecar is missing", func(f *fixture) { f.must(os.Remove(f.sidecar(0))) }, "no such file"},
 	{"sidecar is a link", func(f *fixture) { f.link(f.sidecar(0)) }, "is a symbolic link"},
 	{"sidecar of another", func(f *fixture) { f.must(os.Rename(f.sidecar(1), f.sidecar(0))) }, "verity description"},
@@ -146,10 +172,23 @@ var refusals = []struct {
 	}, "does not match the manifest"},
 	{"one annotation too many", func(f *fixture) {
 		f.annotations()[kata.VolumeKey(3)] = f.annotations()[kata.VolumeKey(2)]
-	}, "io.katacontainers.volume.3 names a volume that the manifest, with 3, does not have"},
-	{"mode without verity", func(f *fixture) { f.annotations()[kata.AnnotationMode] = "layer" }, `is "layer", but`},
-	{"unknown mode", func(f *fixture) { f.annotations()[kata.AnnotationMode] = "fast" }, `mode "fast" is unknown`},
-	{"other root hashes", func(f *fixture) { f.annotations()[kata.AnnotationRootHash] = "-" }, "root-hash is"},
+	}, "annotation io.katacontainers.volume.3 does not belong to this container"},
+	{"annotation of ours that nobody knows", func(f *fixture) { f.annotations()["io.katacontainers.erofs.x"] = "" },
+		"annotation io.katacontainers.erofs.x does not belong to this container"},
+	{"extra option of another", func(f *fixture) { f.annotations()[kata.ExtraOptionKey(1)] = "e30=" },
+		"annotation io.katacontainers.extraoption.1 does not match the manifest: it is \"e30=\""},
+	{"mode without verity", func(f *fixture) { f.annotations()[kata.AnnotationMode] = "layer" },
+		`is "layer", but by the handler's configuration this container has mode layer-verity`},
+	{"unknown mode", func(f *fixture) { f.annotations()[kata.AnnotationMode] = "fast" }, `is "fast", but`},
+	{"other root hashes", func(f *fixture) { f.annotations()[kata.AnnotationRootHash] = "-" },
+		"annotation io.katacontainers.erofs.root-hash does not match the manifest: it is \"-\""},
+	{"request that is not allowed", func(f *fixture) { f.annotations()[kata.AnnotationRequest] = "shared-fs" },
+		"the pod requests mode shared-fs, which handler kata-erofs does not allow"},
+	{"request that does not exist", func(f *fixture) { f.annotations()[kata.AnnotationRequest] = "fast" },
+		"requests a mode that does not exist"},
+	{"request for an image that there is not", func(f *fixture) {
+		f.annotations()[kata.AnnotationRequest] = "image-verity"
+	}, "the store has no volume of the whole image"},
 }
 
 func TestRefusals(t *testing.T) {
@@ -179,10 +218,8 @@ func TestTooManyVolumes(t *testing.T) {
 	for len(f.manifest.Volumes) <= kata.MaxRootfsVolumes {
 		f.manifest.Volumes = append(f.manifest.Volumes, f.manifest.Volumes[0])
 	}
-	f.annotate()
 	f.writeManifest()
-	f.writeConfig()
-	if _, err := f.decide(); err == nil || !strings.Contains(err.Error(), "129 volumes; Kata takes at most 128") {
+	if _, err := f.decide(); err == nil || !strings.Contains(err.Error(), "129 volumes, and Kata takes at most 128") {
 		t.Errorf("error is %v", err)
 	}
 }
@@ -194,45 +231,6 @@ func TestSandboxNeedsNoAnnotations(t *testing.T) {
 	f.writeConfig()
 	if got, err := f.decide(); err != nil || len(got) != 3 {
 		t.Errorf("%+v, %v", got, err)
-	}
-}
-
-func TestRuntimeThatDoesNotVerify(t *testing.T) {
-	f := newFixture(t, t.TempDir(), "ctr", "container", "pod", 2)
-	d := testDecider()
-	d.runtimeFits = func() error { return errors.New("too old") }
-	if _, err := d.rootfs(createRequest{id: f.id, bundle: f.bundle}); err == nil || err.Error() != "too old" {
-		t.Errorf("error is %v", err)
-	}
-}
-
-func TestGuestPullGoesThrough(t *testing.T) {
-	pull := func(json string) string { return guestPullOption + base64.StdEncoding.EncodeToString([]byte(json)) }
-	good := pull(`{"volume_type":"image_guest_pull","source":"i","fs_type":"overlay_fs","image_pull":{"metadata":{}}}`)
-	raw := pull(`{"volume_type":"layer_raw_block","source":"/etc/shadow","fs_type":"erofs"}`)
-	for _, c := range []struct {
-		name   string
-		rootfs []kata.Mount
-		want   string // of the error; "" if it goes through
-	}{
-		{"guest pull", []kata.Mount{{Type: guestPullType, Options: []string{good}}}, ""},
-		{"raw block", []kata.Mount{{Type: guestPullType, Options: []string{raw}}}, `of type "layer_raw_block"`},
-		{"both", []kata.Mount{{Type: guestPullType, Options: []string{good, raw}}}, "2 options"},
-		{"no option", []kata.Mount{{Type: guestPullType}}, "0 options"},
-		{"two mounts", []kata.Mount{{Type: guestPullType, Options: []string{good}}, {Type: "ext4"}}, "2 mounts"},
-		{"bind mount", []kata.Mount{{Type: "bind", Source: "/"}}, `1 mounts of type ["bind"]`},
-		{"garbage", []kata.Mount{{Type: guestPullType, Options: []string{guestPullOption + "%"}}}, "base64"},
-		{"not JSON", []kata.Mount{{Type: guestPullType, Options: []string{pull("x")}}}, "invalid character"},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			got, err := testDecider().rootfs(createRequest{id: "c", bundle: "/nonexistent", rootfs: c.rootfs})
-			switch {
-			case c.want == "" && (got != nil || err != nil):
-				t.Errorf("%+v, %v: want to have it passed on as it is", got, err)
-			case c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)):
-				t.Errorf("error is %v, want %q in it", err, c.want)
-			}
-		})
 	}
 }
 

@@ -14,6 +14,8 @@ import (
 
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
+
+	"github.com/crio-erofs/crio-erofs/kata/modes"
 )
 
 // daemonMemory is where the daemon's garbage collector starts to work hard. There is one daemon per pod.
@@ -119,8 +121,12 @@ func newLog() *logrus.Entry {
 
 // run serves until the real shim is gone, then removes everything that belongs to it.
 func (d *daemon) run(watch *net.UnixConn) error {
-	guard := newVersionGuard(d.state.RealShim, d.log)
-	dec := &decider{emptyFile: filepath.Join(d.dir, emptyFile), runtimeFits: guard.check}
+	dec := &decider{
+		handler:   func() (modes.Handler, error) { return loadHandler(d.state.Handler) },
+		runtime:   newVersionAsker(d.state.RealShim, d.log).identity,
+		mounts:    func() (hostMounts, error) { return mountsOf(d.state.RealPID) },
+		emptyFile: filepath.Join(d.dir, emptyFile),
+	}
 	px := &proxy{
 		realPath:      d.state.realPath(),
 		decide:        dec.rootfs,

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/crio-erofs/crio-erofs/driver/volume"
 	"github.com/crio-erofs/crio-erofs/kata"
+	"github.com/crio-erofs/crio-erofs/kata/modes"
 )
 
 // fixture is a container as CRI-O and the driver leave it: volumes, manifest, bundle.
@@ -23,12 +25,15 @@ type fixture struct {
 	id       string
 	manifest volume.Manifest
 	config   map[string]any
+	handler  modes.Handler
 }
 
 // newFixture makes a container with n volumes, which are as the driver makes them.
 func newFixture(t testing.TB, dir, id, containerType, sandbox string, n int) *fixture {
 	t.Helper()
 	f := &fixture{t: t, dir: dir, id: id, bundle: filepath.Join(dir, "run", id, "userdata")}
+	f.handler, _ = (&modes.Config{}).Handler("kata-erofs")
+	f.handler.Modes = []kata.Mode{kata.ModeLayerVerity} // image-verity comes first by default
 	f.manifest = volume.Manifest{Version: volume.ManifestVersion, ID: id,
 		MountPoint: filepath.Join(dir, "layers", id, "merged")}
 	for i := range n {
@@ -43,6 +48,7 @@ func newFixture(t testing.TB, dir, id, containerType, sandbox string, n int) *fi
 			annotationContainerType:          containerType,
 			"io.kubernetes.cri-o.SandboxID":  sandbox,
 			"io.kubernetes.cri-o.MountPoint": f.manifest.MountPoint,
+			"io.kubernetes.cri-o.ImageName":  "example.org/busybox:1",
 		},
 	}
 	if containerType != containerTypeSandbox {
@@ -60,6 +66,7 @@ func (f *fixture) makeVolume(i int) volume.ManifestVolume {
 	v := volume.ManifestVolume{Path: path, LayerID: fmt.Sprintf("layer%d", i)}
 	if b, err := os.ReadFile(filepath.Join(dir, "volume.json")); err == nil {
 		f.must(json.Unmarshal(b, &v.Description))
+		v.FileID = f.fileID(path)
 		return v
 	}
 	f.mkdir(dir)
@@ -74,25 +81,32 @@ func (f *fixture) makeVolume(i int) volume.ManifestVolume {
 	f.must(err)
 	f.must(volume.WriteVerityFile(filepath.Join(dir, volume.VerityFileName), d.Verity))
 	f.writeJSON(filepath.Join(dir, "volume.json"), d)
-	v.Description = *d
+	v.Description, v.FileID = *d, f.fileID(path)
 	return v
+}
+
+func (f *fixture) fileID(path string) volume.FileID {
+	fi, err := os.Lstat(path)
+	f.must(err)
+	id, err := volume.FileIDOf(fi)
+	f.must(err)
+	return id
 }
 
 // annotate writes the annotations of the hook.
 func (f *fixture) annotate() {
-	a := f.annotations()
-	var hashes []string
-	for i := range f.manifest.Volumes {
-		v := &f.manifest.Volumes[i]
-		s, err := kata.NewLayerVolume(v).Encode()
-		f.must(err)
-		a[kata.VolumeKey(i)] = s
-		if v.Verity != nil {
-			hashes = append(hashes, v.Verity.RootHash)
+	f.t.Helper()
+	offer := modes.NewOffer(&f.manifest, f.annotations())
+	mode, err := f.handler.Choose(f.annotations()[kata.AnnotationRequest], offer)
+	f.must(err)
+	set, err := modes.Annotations(mode, offer)
+	f.must(err)
+	for key := range f.annotations() {
+		if kata.IsReserved(key) {
+			delete(f.annotations(), key)
 		}
 	}
-	a[kata.AnnotationRootHash] = strings.Join(hashes, ",")
-	a[kata.AnnotationMode] = string(kata.ModeLayerVerity)
+	maps.Copy(f.annotations(), set)
 }
 
 func (f *fixture) annotations() map[string]string { return f.config["annotations"].(map[string]string) }

@@ -20,7 +20,11 @@ func Main(argv []string, version string) int {
 	if len(argv) == 2 && argv[1] == restoreArg {
 		return failed(restoreProxies(runDir()))
 	}
-	program, err := findReal(argv[0])
+	handler, err := handlerName(argv[0])
+	if err != nil {
+		return failed(err)
+	}
+	program, err := findReal(argv[0], handler)
 	if err != nil {
 		return failed(err)
 	}
@@ -32,7 +36,7 @@ func Main(argv []string, version string) int {
 	if c.action != "start" {
 		return failed(execReal(program, args))
 	}
-	address, err := start(program, args, c.id)
+	address, err := start(handler, program, args, c.id)
 	if err != nil {
 		return failed(err)
 	}

@@ -1,8 +1,10 @@
 package shim
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 
 	"google.golang.org/protobuf/encoding/protowire"
 
@@ -23,9 +25,15 @@ const (
 // Field numbers of containerd.task.v2.CreateTaskRequest (containerd api v1.9.0, runtime/task/v2/shim.proto) and
 // containerd.types.Mount (types/mount.proto). containerd.task.v3 has the same.
 const (
-	createID     = 1
-	createBundle = 2
-	createRootfs = 3
+	createID      = 1
+	createBundle  = 2
+	createRootfs  = 3
+	createOptions = 10
+
+	anyTypeURL = 1 // of google.protobuf.Any
+	anyValue   = 2
+
+	optionsConfigPath = 2 // of runtimeoptions.v1.Options (types/runtimeoptions/v1/api.proto)
 
 	mountType    = 1
 	mountSource  = 2
@@ -55,6 +63,7 @@ func (r request) isCreate() bool {
 type createRequest struct {
 	id, bundle string
 	rootfs     []kata.Mount
+	configPath string // of Kata's configuration file, CRI-O's runtime_config_path
 }
 
 // eachField calls fn for every field of a message. value is the content of length-delimited fields, else nil.
@@ -109,8 +118,8 @@ func parseRequest(msg []byte) (request, error) {
 
 func parseCreate(msg []byte) (createRequest, error) {
 	var c createRequest
-	var id, bundle []byte
-	set := setFields(map[protowire.Number]*[]byte{createID: &id, createBundle: &bundle})
+	var id, bundle, options []byte
+	set := setFields(map[protowire.Number]*[]byte{createID: &id, createBundle: &bundle, createOptions: &options})
 	err := eachField(msg, func(num protowire.Number, value, whole []byte) error {
 		if num != createRootfs {
 			return set(num, value, whole)
@@ -125,8 +134,26 @@ func parseCreate(msg []byte) (createRequest, error) {
 	if err != nil {
 		return c, fmt.Errorf("not a CreateTaskRequest: %w", err)
 	}
-	c.id, c.bundle = string(id), string(bundle)
+	c.id, c.bundle, c.configPath = string(id), string(bundle), parseOptions(options)
 	return c, nil
+}
+
+// optionsTypes are the names that Options have had (src/runtime/pkg/containerd-shim-v2/create.go, loadRuntimeConfig).
+// Others, such as runc's, are none of Kata's business.
+var optionsTypes = []string{"runtimeoptions.v1.Options", "cri.runtimeoptions.v1.Options"}
+
+// parseOptions returns the configuration file that a client names, "" if it names none.
+func parseOptions(msg []byte) string {
+	var url, value, path []byte
+	err := eachField(msg, setFields(map[protowire.Number]*[]byte{anyTypeURL: &url, anyValue: &value}))
+	name := string(url[bytes.LastIndexByte(url, '/')+1:])
+	if err != nil || !slices.Contains(optionsTypes, name) {
+		return ""
+	}
+	if err := eachField(value, setFields(map[protowire.Number]*[]byte{optionsConfigPath: &path})); err != nil {
+		return ""
+	}
+	return string(path)
 }
 
 func parseMount(msg []byte) (kata.Mount, error) {

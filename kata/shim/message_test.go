@@ -21,7 +21,7 @@ func testCreate(t testing.TB) (wire []byte, create *task.CreateTaskRequest, req 
 	create = &task.CreateTaskRequest{
 		ID: "ctr", Bundle: "/run/b", Terminal: true, Stdin: "/i", Stdout: "/o", Stderr: "/e",
 		Rootfs:  []*types.Mount{{Type: "old", Source: "/old", Target: "/t", Options: []string{"a", "b"}}},
-		Options: &anypb.Any{TypeUrl: "runtimeoptions.v1.Options", Value: []byte("config")},
+		Options: &anypb.Any{TypeUrl: "runtimeoptions.v1.Options", Value: []byte("\x12\x09/kata.cfg")},
 	}
 	unknown := appendBytes(nil, 99, []byte("from the future"))
 	create.ProtoReflect().SetUnknown(unknown)
@@ -48,7 +48,8 @@ func TestRootfsIsTheOnlyFieldThatChanges(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.id != "ctr" || c.bundle != "/run/b" || len(c.rootfs) != 1 || c.rootfs[0].Options[1] != "b" {
+	if c.id != "ctr" || c.bundle != "/run/b" || len(c.rootfs) != 1 || c.rootfs[0].Options[1] != "b" ||
+		c.configPath != "/kata.cfg" {
 		t.Errorf("read %+v", c)
 	}
 	out := withRootfs(wire, r, []kata.Mount{

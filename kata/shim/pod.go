@@ -46,6 +46,7 @@ type podState struct {
 	RealAddress string `json:"real_address"` // unix://...
 	RealShim    string `json:"real_shim"`    // the program
 	RealPID     int    `json:"real_pid"`     // of its daemon, 0 if unknown
+	Handler     string `json:"handler"`      // the pod's runtime handler
 	StartedFor  string `json:"started_for"`  // the container whose start made the proxy, for people
 }
 

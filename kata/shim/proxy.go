@@ -11,8 +11,6 @@ import (
 
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
-
-	"github.com/crio-erofs/crio-erofs/kata"
 )
 
 const (
@@ -30,7 +28,7 @@ const (
 // proxy passes ttrpc connections on to the real shim.
 type proxy struct {
 	realPath string // of the real shim's socket
-	decide   func(createRequest) ([]kata.Mount, error)
+	decide   func(createRequest) (decision, error)
 	created  func() // called when a create has been answered
 	log      *logrus.Entry
 
@@ -149,14 +147,15 @@ func (c *conn) create(f frame, req request) (frame, error) {
 		return nil, &statusError{codeInvalidArgument, err}
 	}
 	start := time.Now()
-	rootfs, err := c.decideInTime(create)
+	verdict, err := c.decideInTime(create)
 	if err != nil {
 		return nil, fmt.Errorf("container %s: %w", create.id, err)
 	}
-	c.log.Infof("create of %s: %d mounts, decided in %v", create.id, len(rootfs), time.Since(start))
+	c.log.Infof("create of %s: mode %s, %d mounts, decided in %v", create.id, verdict.mode, len(verdict.rootfs),
+		time.Since(start))
 	out := f
-	if rootfs != nil {
-		payload := withRootfs(f.payload(), req, rootfs)
+	if !verdict.keep {
+		payload := withRootfs(f.payload(), req, verdict.rootfs)
 		if len(payload) > framePayloadMax {
 			return nil, &statusError{codeResourceExhausted, fmt.Errorf("container %s: create request of %d bytes with "+
 				"its rootfs; ttrpc takes at most %d", create.id, len(payload), framePayloadMax)}
@@ -170,10 +169,10 @@ func (c *conn) create(f frame, req request) (frame, error) {
 }
 
 // decideInTime lets no hanging file system block the connection for ever.
-func (c *conn) decideInTime(create createRequest) ([]kata.Mount, error) {
+func (c *conn) decideInTime(create createRequest) (decision, error) {
 	type result struct {
-		rootfs []kata.Mount
-		err    error
+		decision
+		err error
 	}
 	done := make(chan result, 1)
 	go func() {
@@ -185,13 +184,13 @@ func (c *conn) decideInTime(create createRequest) ([]kata.Mount, error) {
 			}
 			done <- r
 		}()
-		r.rootfs, r.err = c.decide(create)
+		r.decision, r.err = c.decide(create)
 	}()
 	select {
 	case r := <-done:
-		return r.rootfs, r.err
+		return r.decision, r.err
 	case <-time.After(c.decideTimeout):
-		return nil, &statusError{codeDeadlineExceeded, fmt.Errorf("manifest and volumes could not be read in %v: is the "+
+		return decision{}, &statusError{codeDeadlineExceeded, fmt.Errorf("manifest and volumes could not be read in %v: is the "+
 			"container store's file system hanging?", c.decideTimeout)}
 	}
 }

@@ -13,39 +13,67 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/crio-erofs/crio-erofs/kata/modes"
 )
 
 const (
 	// envRealShim names the real shim, should its name not follow from ours.
 	envRealShim = "CRIO_EROFS_REAL_SHIM"
 
-	// nameInfix is what our name has and the real shim's has not.
-	nameInfix = "-erofs"
+	// A shim is called after the handler (cri-o 1.34, pkg/config/config.go, ValidateRuntimePath). nameInfix is what
+	// ours has and the real shim's has not.
+	namePrefix = "containerd-shim-"
+	nameSuffix = "-v2"
+	nameInfix  = "-erofs"
 
 	// maxOutput bounds what is kept of a real shim's output.
 	maxOutput = 16 << 10
 )
 
-// findReal returns the real shim's path for the name that this program was started by: the same directory and name
-// without "-erofs", else that name in PATH.
-func findReal(argv0 string) (string, error) {
-	if p := os.Getenv(envRealShim); p != "" {
-		if !filepath.IsAbs(p) {
-			return "", fmt.Errorf("real Kata shim: %s=%q is not an absolute path", envRealShim, p)
+// findReal returns the real shim's path for a handler: what the administrator says, else by the name that this program
+// was started by, in the same directory and in PATH.
+func findReal(argv0, handler string) (string, error) {
+	for _, said := range []func(string) (path, by string, err error){saidByEnvironment, saidByConfiguration} {
+		path, by, err := said(handler)
+		if err != nil {
+			return "", err
 		}
-		if err := usableReal(p); err != nil {
-			return "", fmt.Errorf("real Kata shim, from %s: %w", envRealShim, err)
+		if path == "" {
+			continue
 		}
-		return p, nil
+		if !filepath.IsAbs(path) {
+			return "", fmt.Errorf("real Kata shim: %s=%q is not an absolute path", by, path)
+		}
+		if err := usableReal(path); err != nil {
+			return "", fmt.Errorf("real Kata shim, from %s: %w", by, err)
+		}
+		return path, nil
 	}
-	dir, base := filepath.Split(argv0)
-	i := strings.LastIndex(base, nameInfix)
-	if i < 0 {
-		return "", fmt.Errorf("the program's name %q has no %q in it, so the real Kata shim's name does not follow from "+
-			"it: rename it or set %s", base, nameInfix, envRealShim)
+	return findByName(argv0, handler)
+}
+
+func saidByEnvironment(string) (path, by string, err error) {
+	return os.Getenv(envRealShim), envRealShim, nil
+}
+
+func saidByConfiguration(handler string) (path, by string, err error) {
+	h, err := loadHandler(handler)
+	return h.Shim, "shim in [handlers." + handler + "]", err
+}
+
+// findByName takes what is before "-erofs" in the handler's name for the real shim's handler: kata-erofs and
+// kata-erofs-layer both run containerd-shim-kata-v2, and kata-qemu-erofs runs containerd-shim-kata-qemu-v2.
+func findByName(argv0, handler string) (string, error) {
+	real, _, ok := strings.Cut(handler, nameInfix)
+	if !ok || real == "" {
+		return "", fmt.Errorf("the handler's name %q has no %q behind the real Kata shim's, so that does not follow from it: "+
+			"rename the program, set shim in [handlers.%s] of %s, or set %s", handler, nameInfix, handler, modes.DefaultPath,
+			envRealShim)
 	}
-	name := base[:i] + base[i+len(nameInfix):]
-	if dir == "" {
+	name := namePrefix + real + nameSuffix
+	dir := filepath.Dir(argv0)
+	if !strings.Contains(argv0, "/") {
 		dir = filepath.Dir(lookPathOr(argv0, "."))
 	}
 	beside, err := filepath.Abs(filepath.Join(dir, name))
@@ -62,8 +90,8 @@ func findReal(argv0 string) (string, error) {
 		}
 		return filepath.Abs(p)
 	}
-	return "", fmt.Errorf("real Kata shim not found: %w, and no %s in PATH: install Kata Containers there or set %s",
-		besideErr, name, envRealShim)
+	return "", fmt.Errorf("real Kata shim not found: %w, and no %s in PATH: install Kata Containers there, set shim in "+
+		"[handlers.%s] of %s, or set %s", besideErr, name, handler, modes.DefaultPath, envRealShim)
 }
 
 func lookPathOr(name, other string) string {

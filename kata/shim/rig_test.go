@@ -19,6 +19,8 @@ import (
 	"github.com/containerd/ttrpc"
 	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/crio-erofs/crio-erofs/kata/modes"
 )
 
 // Programs built by TestMain, in a directory of their own, named as on a real node.
@@ -68,9 +70,14 @@ func newRig(t testing.TB) *rig {
 			t.Fatal(err)
 		}
 	}
+	// The fixtures have no image volumes, and image-verity comes first by default.
+	config := filepath.Join(r.dir, "config.toml")
+	if err := os.WriteFile(config, []byte("[handlers.kata-erofs]\nmodes = [\"layer-verity\"]\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	// As CRI-O does (containerd 1.7, runtime/v2/shim/util.go).
 	r.env = append(os.Environ(), "GOMAXPROCS=2", "MAX_SHIM_VERSION=2", "TTRPC_ADDRESS=", "GRPC_ADDRESS=",
-		"NAMESPACE=default", envRunDir+"="+r.run, "TESTSHIM_DIR="+r.peerDir(),
+		"NAMESPACE=default", envRunDir+"="+r.run, modes.Environment+"="+config, "TESTSHIM_DIR="+r.peerDir(),
 		"TESTSHIM_VERSION=Kata Containers containerd shim (Rust): id: io.containerd.kata.v2, version: 4.1.0, commit: test")
 	t.Cleanup(r.nothingLeft)
 	return r

@@ -13,12 +13,12 @@ import (
 //
 // Nothing here looks into config.json: whether a container is a sandbox's or belongs to one is decided by the real
 // shim, by rules of its version, and shows in the address that it prints.
-func start(program string, args []string, id string) (string, error) {
+func start(handler, program string, args []string, id string) (string, error) {
 	realAddress, err := startReal(program, args)
 	if err != nil {
 		return "", err
 	}
-	address, err := ensureProxy(program, realAddress, id)
+	address, err := ensureProxy(handler, program, realAddress, id)
 	if err == nil {
 		// The real shim has left its own address there, and a restarted CRI-O would go past us.
 		err = writeFileAtomic(addressFile, []byte(address), 0o644)
@@ -37,7 +37,7 @@ func start(program string, args []string, id string) (string, error) {
 }
 
 // ensureProxy returns the address of the proxy before a real shim, and starts it unless it runs.
-func ensureProxy(program, realAddress, id string) (string, error) {
+func ensureProxy(handler, program, realAddress, id string) (string, error) {
 	p, err := lockPod(podDir(runDir(), realAddress))
 	if err != nil {
 		return "", err
@@ -47,7 +47,7 @@ func ensureProxy(program, realAddress, id string) (string, error) {
 		defer p.unlock()
 		return p.address(), err
 	}
-	state := &podState{RealAddress: realAddress, RealShim: program, RealPID: shimPID(), StartedFor: id}
+	state := &podState{RealAddress: realAddress, RealShim: program, RealPID: shimPID(), Handler: handler, StartedFor: id}
 	old, err := p.readState()
 	if err == nil && state.RealPID == 0 {
 		state.RealPID = old.RealPID

@@ -116,7 +116,8 @@ func TestRealShimNotInstalled(t *testing.T) {
 	pod.mkdir(dir)
 	for name, want := range map[string]string{
 		"containerd-shim-kata-qemu-erofs-v2": "no containerd-shim-kata-qemu-v2 in PATH",
-		"containerd-shim-kata-v2":            `has no "-erofs" in it`,
+		"containerd-shim-kata-v2":            `the handler's name "kata" has no "-erofs"`,
+		"crio-erofs-shim":                    `the program's name "crio-erofs-shim" is not containerd-shim-HANDLER-v2`,
 	} {
 		program := filepath.Join(dir, name)
 		pod.must(os.Link(interposer, program))

@@ -21,10 +21,6 @@ const (
 
 	// envAssumeVersion is the version of runtime-rs that a real shim is taken for whose own answer is not Kata's.
 	envAssumeVersion = "CRIO_EROFS_ASSUME_RUNTIME_RS"
-
-	// minMajor is the first version of runtime-rs, 4.0.0, that has dm-verity for volumes in CreateTaskRequest.Rootfs
-	// (kata-containers c471644477). 3.32 takes the same mounts and verifies nothing, and the Go runtime never does.
-	minMajor = 4
 )
 
 // versionLine is what Kata's shims print: "Kata Containers containerd shim (Rust): id: ..., version: 4.1.0, ..."
@@ -32,79 +28,105 @@ const (
 var versionLine = regexp.MustCompile(
 	`(?m)^Kata Containers containerd shim \((Rust|Golang)\): id: .*, version: (\d+\.\d+\.\d+)`)
 
-var versionValue = regexp.MustCompile(`^(\d+)\.\d+\.\d+`)
+var versionValue = regexp.MustCompile(`^(\d+)\.(\d+)\.\d+`)
 
-// versionGuard keeps volumes from real shims that are not known to verify them.
-type versionGuard struct {
+// identity is what a real shim is. The zero value is a program that does not say that it is Kata's.
+type identity struct {
+	program string
+	kind    string // kindRust, kindGo or ""
+	version string // "4.1.0"
+	said    string // for messages: how the program ended and what it printed
+}
+
+// What Kata's shims call themselves.
+const (
+	kindRust = "Rust"
+	kindGo   = "Golang"
+)
+
+// atLeast compares versions. One that cannot be read is older than all.
+func (id *identity) atLeast(major, minor int) bool {
+	m := versionValue.FindStringSubmatch(id.version)
+	if m == nil {
+		return false
+	}
+	a, aerr := strconv.Atoi(m[1])
+	b, berr := strconv.Atoi(m[2])
+	return aerr == nil && berr == nil && (a > major || a == major && b >= minor)
+}
+
+// unknown is the error for a program that has to be one of Kata's and does not say so.
+func (id *identity) unknown() error {
+	return fmt.Errorf("%s --version does not tell that it is Kata's (%s), so it may not verify volumes: use Kata's "+
+		"runtime-rs 4.0.0 or later, or set %s in CRI-O's environment to the version that it equals", id.program, id.said,
+		envAssumeVersion)
+}
+
+// versionAsker asks the real shim what it is.
+type versionAsker struct {
 	program string
 	assumed string // of envAssumeVersion
 	timeout time.Duration
 	log     *logrus.Entry
 
 	mu       sync.Mutex // held while the real shim is asked
-	answered bool       // err is the answer, and final
+	answered bool       // id is Kata's own answer, or stands in for one, and final
+	id       identity
 	err      error
 }
 
-// newVersionGuard asks the real shim for its version, in the background: nobody waits for the answer before the first
+// newVersionAsker asks the real shim for its version, in the background: nobody waits for the answer before the first
 // create.
-func newVersionGuard(program string, log *logrus.Entry) *versionGuard {
-	g := &versionGuard{program: program, assumed: os.Getenv(envAssumeVersion), timeout: versionTimeout, log: log}
+func newVersionAsker(program string, log *logrus.Entry) *versionAsker {
+	a := &versionAsker{program: program, assumed: os.Getenv(envAssumeVersion), timeout: versionTimeout, log: log}
 	go func() {
-		if err := g.check(); err != nil {
-			log.Warnf("volumes will be refused: %v", err)
+		if id, err := a.identity(); err != nil {
+			log.Warn(err)
+		} else if id.kind == "" {
+			log.Warn(id.unknown())
 		}
 	}()
-	return g
+	return a
 }
 
-// check returns an error unless the real shim is known to verify volumes. If that could not be found out, the next
-// check asks again: a node that was too busy once must not lose the pod.
-func (g *versionGuard) check() error {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.answered {
-		return g.err
+// identity returns what the real shim is. If that could not be found out, the next call asks again: a node that was too
+// busy once must not lose the pod.
+func (a *versionAsker) identity() (identity, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.answered {
+		return a.id, a.err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), g.timeout)
+	ctx, cancel := context.WithTimeout(context.Background(), a.timeout)
 	defer cancel()
-	out := runReal(ctx, g.program, []string{"--version"})
+	out := runReal(ctx, a.program, []string{"--version"})
 	if ctx.Err() != nil {
-		out.err = fmt.Errorf("no answer in %v", g.timeout)
+		out.err = fmt.Errorf("no answer in %v", a.timeout)
 	}
-	g.log.Infof("real shim %s says: %s", g.program, out.stdout)
-	g.answered, g.err = fits(g.program, out, g.assumed)
-	return g.err
+	a.log.Infof("real shim %s says: %s", a.program, out.stdout)
+	a.answered, a.id, a.err = identify(a.program, out, a.assumed)
+	return a.id, a.err
 }
 
-// fits judges what the real shim answered. Kata's own word counts; assumed, if it is not empty, stands in only for the
-// answer of a program that ran to its end and said something else. final says that asking again is of no use.
-func fits(program string, out output, assumed string) (final bool, err error) {
-	kind, version := "Rust", assumed
+// identify judges what the real shim answered. Kata's own word counts; assumed, if it is not empty, stands in only for
+// the answer of a program that ran to its end and said something else. final says that asking again is of no use.
+func identify(program string, out output, assumed string) (final bool, id identity, err error) {
 	var exit *exec.ExitError
 	ended := out.err == nil || errors.As(out.err, &exit) && exit.Exited()
+	id = identity{program: program,
+		said: fmt.Sprintf("%s, output %q", failure(out.err), firstLine(out.stdout+out.stderr))}
 	m := versionLine.FindStringSubmatch(out.stdout)
 	switch {
 	case out.err == nil && m != nil:
-		kind, version = m[1], m[2]
-	case ended && assumed != "":
-	default:
-		return false, fmt.Errorf("%s --version does not tell that it is Kata's runtime-rs (%s, output %q), so it may not "+
-			"verify volumes: use Kata 4.0.0 or later, or set %s in CRI-O's environment to the version that it equals",
-			program, failure(out.err), firstLine(out.stdout+out.stderr), envAssumeVersion)
+		id.kind, id.version = m[1], m[2]
+		return true, id, nil
+	case !ended || assumed == "":
+		return false, id, nil
+	case !versionValue.MatchString(assumed):
+		return true, id, fmt.Errorf("%s=%q is not a version like 4.1.0", envAssumeVersion, assumed)
 	}
-	if kind == "Golang" {
-		return true, fmt.Errorf("%s is Kata's Go runtime, whose guests cannot verify volumes: use the shim of its "+
-			"runtime-rs, 4.0.0 or later, or guest pull", program)
-	}
-	v := versionValue.FindStringSubmatch(version)
-	if v == nil {
-		return true, fmt.Errorf("%s=%q is not a version like 4.1.0", envAssumeVersion, version)
-	}
-	if major, err := strconv.Atoi(v[1]); err != nil || major < minMajor {
-		return true, fmt.Errorf("%s is Kata %s, which does not verify volumes: 4.0.0 or later is needed", program, version)
-	}
-	return true, nil
+	id.kind, id.version = kindRust, assumed
+	return true, id, nil
 }
 
 func failure(err error) string {

@@ -21,59 +21,71 @@ const (
 	goLine   = `Kata Containers containerd shim (Golang): id: "io.containerd.kata.v2", version: 4.1.0, commit: x`
 )
 
-// TestVersionGuard lets real programs answer. want is what the refusal says, "" if volumes may be sent.
-func TestVersionGuard(t *testing.T) {
-	const unknown = "does not tell that it is Kata's runtime-rs"
+// TestIdentity lets real programs answer. want is kind and version, or what the error says.
+func TestIdentity(t *testing.T) {
 	for _, c := range []struct {
 		name, script, assumed, want string
 	}{
-		{"first that verifies", "echo '" + strings.Replace(kataLine, "4.1", "4.0", 1) + "'", "", ""},
-		{"newer", "echo '" + kataLine + "'", "", ""},
-		{"two digits", "echo '" + strings.Replace(kataLine, "4.1", "10.0", 1) + "'", "", ""},
-		{"warning before it", "echo warning; echo '" + kataLine + "'", "", ""},
-		{"too old", "echo '" + oldLine + "'", "", "is Kata 3.32.0"},
-		{"too old, and assumed not to be", "echo '" + oldLine + "'", "4.1.0", "is Kata 3.32.0"},
-		{"Go runtime", "echo '" + goLine + "'", "4.1.0", "Go runtime"},
-		{"says nothing", "", "", unknown},
-		{"fails", "echo no such option >&2; exit 1", "", "exit status 1, output \"no such option\""},
-		{"says the right thing and fails", "echo '" + kataLine + "'; exit 1", "", unknown},
-		{"says it on stderr", "echo '" + kataLine + "' >&2", "", unknown},
-		{"not Kata", "echo some shim 4.1.0", "", `output "some shim 4.1.0"`},
-		{"Kata in name only", "echo 'fake " + kataLine + "'", "", unknown},
-		{"no version", "echo '" + strings.Replace(kataLine, "4.1.0", "unknown", 1) + "'", "", unknown},
-		{"hangs", "exec sleep 60", "4.1.0", "no answer in 200ms"},
-		{"dies", "kill -9 $$", "4.1.0", "signal: killed"},
-		{"not Kata, assumed", "echo some shim", "4.1.0", ""},
-		{"fails, assumed", "exit 1", "4.0.0", ""},
-		{"assumed too old", "exit 1", "3.32.0", "is Kata 3.32.0"},
+		{"runtime-rs", "echo '" + kataLine + "'", "", "Rust 4.1.0"},
+		{"two digits", "echo '" + strings.Replace(kataLine, "4.1", "10.0", 1) + "'", "", "Rust 10.0.0"},
+		{"warning before it", "echo warning; echo '" + kataLine + "'", "", "Rust 4.1.0"},
+		{"old, and assumed not to be", "echo '" + oldLine + "'", "4.1.0", "Rust 3.32.0"},
+		{"Go runtime, assumed not to be", "echo '" + goLine + "'", "4.1.0", "Golang 4.1.0"},
+		{"says nothing", "", "", " "},
+		{"says the right thing and fails", "echo '" + kataLine + "'; exit 1", "", " "},
+		{"says it on stderr", "echo '" + kataLine + "' >&2", "", " "},
+		{"Kata in name only", "echo 'fake " + kataLine + "'", "", " "},
+		{"no version", "echo '" + strings.Replace(kataLine, "4.1.0", "unknown", 1) + "'", "", " "},
+		{"hangs", "exec sleep 60", "4.1.0", " "},
+		{"dies", "kill -9 $$", "4.1.0", " "},
+		{"not Kata, assumed", "echo some shim", "4.1.0", "Rust 4.1.0"},
+		{"fails, assumed", "exit 1", "4.0.0", "Rust 4.0.0"},
 		{"assumed nonsense", "exit 1", "yes", envAssumeVersion + `="yes" is not a version`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			g := testGuard(t, c.script)
-			g.assumed = c.assumed
-			if c.name != "hangs" {
-				g.timeout = time.Minute // however busy the machine is
+			a := testAsker(t, c.script)
+			a.assumed = c.assumed
+			id, err := a.identity()
+			if err == nil {
+				err = errors.New(id.kind + " " + id.version)
 			}
-			err := g.check()
-			if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
-				t.Errorf("error is %v, want %q", err, c.want)
+			if !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got %q, want %q", err, c.want)
 			}
 		})
 	}
 }
 
-// TestVersionIsAskedAgain: only an answer lasts, not the failure to get one.
-func TestVersionIsAskedAgain(t *testing.T) {
-	g := testGuard(t, `echo >>"$0.asked"; if [ $(wc -l <"$0.asked") = 2 ]; then echo '`+kataLine+`'; else exit 1; fi`)
-	g.timeout = time.Minute
-	for i, fits := range []bool{false, true, true} { // the third time, the program would fail
-		if err := g.check(); (err == nil) != fits {
-			t.Errorf("check %d: %v, want success %t", i, err, fits)
+// TestUnknownSaysWhy: the refusal has what the program did.
+func TestUnknownSaysWhy(t *testing.T) {
+	for script, want := range map[string]string{
+		"echo no such option >&2; exit 1": `exit status 1, output "no such option"`,
+		"echo some shim 4.1.0":            `it succeeds, output "some shim 4.1.0"`,
+		"kill -9 $$":                      "signal: killed",
+		"exec sleep 60":                   "no answer in 200ms",
+	} {
+		a := testAsker(t, script)
+		id, err := a.identity()
+		if err == nil {
+			err = id.unknown()
+		}
+		if !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), envAssumeVersion) {
+			t.Errorf("%s: %q, want %q in it", script, err, want)
 		}
 	}
 }
 
-func testGuard(t *testing.T, script string) *versionGuard {
+// TestVersionIsAskedAgain: only an answer lasts, not the failure to get one.
+func TestVersionIsAskedAgain(t *testing.T) {
+	a := testAsker(t, `echo >>"$0.asked"; if [ $(wc -l <"$0.asked") = 2 ]; then echo '`+kataLine+`'; else exit 1; fi`)
+	for i, kind := range []string{"", kindRust, kindRust} { // the third time, the program would fail
+		if id, err := a.identity(); err != nil || id.kind != kind {
+			t.Errorf("answer %d: %+v, %v; want kind %q", i, id, err, kind)
+		}
+	}
+}
+
+func testAsker(t *testing.T, script string) *versionAsker {
 	t.Helper()
 	program := filepath.Join(t.TempDir(), "shim")
 	if err := os.WriteFile(program, []byte("#!/bin/sh\n"+script+"\n"), 0o755); err != nil {
@@ -81,7 +93,11 @@ func testGuard(t *testing.T, script string) *versionGuard {
 	}
 	log := logrus.New()
 	log.SetOutput(io.Discard)
-	return &versionGuard{program: program, timeout: 200 * time.Millisecond, log: logrus.NewEntry(log)}
+	a := &versionAsker{program: program, timeout: time.Minute, log: logrus.NewEntry(log)}
+	if strings.HasPrefix(script, "exec sleep") {
+		a.timeout = 200 * time.Millisecond
+	}
+	return a
 }
 
 // TestUnknownRealShimGetsNoVolumes goes all the way: no create reaches a real shim that does not tell what it is,
