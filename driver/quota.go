@@ -200,8 +200,15 @@ func (d *Driver) quotaUsage(id string) *directory.DiskUsage {
 	if control == nil {
 		return nil
 	}
+	// Without cgo, or with the build tag exclude_disk_quota, containers/storage has no quotas and not this method.
+	counter, ok := any(control).(interface {
+		GetDiskUsage(path string, usage *directory.DiskUsage) error
+	})
+	if !ok {
+		return nil
+	}
 	usage := &directory.DiskUsage{}
-	if err := control.GetDiskUsage(d.quotaDir(id), usage); err != nil {
+	if err := counter.GetDiskUsage(d.quotaDir(id), usage); err != nil {
 		return nil
 	}
 	return usage
