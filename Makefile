@@ -61,6 +61,7 @@ test: deps ## Run all tests: units, kernel, containers/storage's own suite, CRI-
 			echo "(cd $$module && $(GO) test -count=1 -timeout 25m ./...)"; \
 			(cd $$module && $(GO) test -count=1 -timeout 25m ./...) || status=1; \
 		done; \
+		$(MAKE) --no-print-directory race || status=1; \
 		test/env/leftovers.sh check $(CACHE)/before || status=1; \
 		exit $$status
 
@@ -72,6 +73,10 @@ ifneq ($(KATA),)
 	@$(MAKE) --no-print-directory build crio
 endif
 	@$(GO) run ./test/realkata --kata "$(KATA)"
+
+.PHONY: race
+race: ## Run the driver's tests of parallel use under the race detector
+	@CGO_ENABLED=1 $(GO) test -race -count=1 -timeout 10m -run '^Test(Stress|Concurrent)$$' ./driver
 
 .PHONY: fuzz
 fuzz: ## Run every fuzz target for FUZZTIME (30s) each
