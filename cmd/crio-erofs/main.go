@@ -62,8 +62,14 @@ EXIT STATUS
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	cmd.AddCommand(newBuildCommand(), newMergeCommand(), newVerifyCommand(), newInspectCommand(), newCatTarCommand(),
 		newMeasureCommand(), newAttestCommand(), newVerifyImageCommand(), newTrustCommand())
+	for _, newLinuxCommand := range linuxCommands {
+		cmd.AddCommand(newLinuxCommand())
+	}
 	return cmd
 }
+
+// linuxCommands are about a node, which runs Linux.
+var linuxCommands []func() *cobra.Command
 
 // exactArgs is cobra.ExactArgs with our exit code and a usage line.
 func exactArgs(n int) cobra.PositionalArgs {

@@ -72,11 +72,13 @@ func (m *Measurement) Stack() []Layer {
 
 // markCopies sets Copy on every layer.
 func (m *Measurement) markCopies() {
-	seen := map[string]bool{}
-	for i := len(m.Layers) - 1; i >= 0; i-- {
-		root := m.Layers[i].Verity.RootHash
-		m.Layers[i].Copy = seen[root]
-		seen[root] = true
+	all := make([]*Layer, len(m.Layers))
+	for i := range m.Layers {
+		all[i] = &m.Layers[i]
+		all[i].Copy = true
+	}
+	for _, l := range volume.Distinct(all, func(l *Layer) string { return l.Verity.RootHash }) {
+		l.Copy = false
 	}
 }
 

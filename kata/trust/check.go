@@ -17,6 +17,10 @@ import (
 // volumes have other root hashes.
 var ErrUntrusted = errors.New("not trusted")
 
+// ErrNotMeasured is matched by the error of Check for an image that has no trusted measurement. It is also an
+// ErrUntrusted.
+var ErrNotMeasured = fmt.Errorf("%w", ErrUntrusted)
+
 // Check returns nil if all that a container gets in this mode is what a trusted measurement of its image says.
 //
 // imageID is the image's id, which is the digest of its configuration without "sha256:". If it is empty, as for a pod's
@@ -47,7 +51,7 @@ func (d *Dir) Check(ctx context.Context, m *volume.Manifest, mode kata.Mode, ima
 	}
 	if len(of) == 0 {
 		return fmt.Errorf("%s: %w: %s has no measurement of it%s; add one with crio-erofs trust add or trust fetch", image,
-			ErrUntrusted, d.path, problems(entries))
+			ErrNotMeasured, d.path, problems(entries))
 	}
 	if err := compareAll(of, m, mode); err != nil {
 		return fmt.Errorf("%s: %w: %w", image, ErrUntrusted, err)

@@ -1,0 +1,247 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/crio-erofs/crio-erofs/driver"
+	"github.com/crio-erofs/crio-erofs/driver/volume"
+	"github.com/crio-erofs/crio-erofs/kata"
+	"github.com/crio-erofs/crio-erofs/kata/modes"
+	"github.com/crio-erofs/crio-erofs/kata/trust"
+)
+
+func init() {
+	linuxCommands = append(linuxCommands, newStoreCommand)
+}
+
+type storeVerifyOptions struct {
+	graphRoot string
+	trust     trustOptions
+	require   bool
+	format    outputFormat
+}
+
+func newStoreCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "store", Short: "Look after a node's store"}
+	cmd.AddCommand(newStoreVerifyCommand())
+	return cmd
+}
+
+func newStoreVerifyCommand() *cobra.Command {
+	var o storeVerifyOptions
+	cmd := &cobra.Command{
+		Use:   "verify [flags]",
+		Short: "Check all volumes of a store, and its images against what the node trusts",
+		Long: `verify reads every volume of a node's store and checks it against its root hash and the store's records, and compares the volumes
+of every image with the measurements that the node trusts (crio-erofs trust). It takes no lock and changes nothing, so it can run
+beside CRI-O, for example after a pull.
+
+The exit status is 1 if a volume is damaged, if an image has other volumes than a trusted measurement says, and with --require also
+if an image has no trusted measurement.`,
+		Args: exactArgs(0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return o.run(cmd.Context(), cmd.OutOrStdout())
+		},
+	}
+	cmd.Flags().StringVar(&o.graphRoot, "graphroot", defaultGraphRoot, "the node's container storage")
+	cmd.Flags().StringVar(&o.trust.config, "config", modes.DefaultPath, "the node's configuration file")
+	cmd.Flags().BoolVar(&o.require, "require", false, "every image must have a trusted measurement")
+	addFormatFlag(cmd.Flags(), &o.format)
+	return cmd
+}
+
+// storeVerdict is what store verify prints.
+type storeVerdict struct {
+	OK      bool            `json:"ok"`
+	Volumes []volumeVerdict `json:"volumes"`
+	Images  []imageVerdict  `json:"images"`
+}
+
+type volumeVerdict struct {
+	Path     string        `json:"path"`
+	Layout   volume.Layout `json:"layout,omitempty"`
+	RootHash string        `json:"root_hash,omitempty"`
+	OK       bool          `json:"ok"`
+	Note     string        `json:"note,omitempty"`
+}
+
+// imageState says what there is to an image's trust.
+type imageState string
+
+const (
+	imageTrusted    imageState = "trusted"
+	imageUnmeasured imageState = "not measured"
+	imageUntrusted  imageState = "not what was measured"
+	imageNoVolumes  imageState = "no volumes"
+)
+
+type imageVerdict struct {
+	ID    string     `json:"id"`
+	Names []string   `json:"names,omitempty"`
+	State imageState `json:"state"`
+	Note  string     `json:"note,omitempty"`
+}
+
+func (o *storeVerifyOptions) run(ctx context.Context, stdout io.Writer) error {
+	r, err := driver.NewReader(filepath.Join(o.graphRoot, driver.Name))
+	if err != nil {
+		return err
+	}
+	v := storeVerdict{OK: true}
+	if v.Volumes, err = verifyVolumes(ctx, r); err != nil {
+		return err
+	}
+	if v.Images, err = o.verifyImages(ctx, r); err != nil {
+		return err
+	}
+	damaged, untrusted := 0, 0
+	for _, volume := range v.Volumes {
+		if !volume.OK {
+			damaged++
+		}
+	}
+	for _, image := range v.Images {
+		if image.State == imageUntrusted || o.require && image.State != imageTrusted {
+			untrusted++
+		}
+	}
+	v.OK = damaged == 0 && untrusted == 0
+	if err := v.print(stdout, o.format); err != nil {
+		return err
+	}
+	if !v.OK {
+		return fmt.Errorf("%s: %d of %d volumes are not what they should be, %d of %d images not trusted", o.graphRoot, damaged,
+			len(v.Volumes), untrusted, len(v.Images))
+	}
+	return nil
+}
+
+func verifyVolumes(ctx context.Context, r *driver.Reader) ([]volumeVerdict, error) {
+	names, err := r.Volumes()
+	if err != nil {
+		return nil, err
+	}
+	p := newProgress("checking", 0)
+	defer p.end()
+	verdicts := []volumeVerdict{}
+	for _, name := range names {
+		desc, err := r.VerifyVolume(ctx, name, p.add)
+		if errors.Is(err, fs.ErrNotExist) {
+			if _, statErr := os.Lstat(r.Path(name)); errors.Is(statErr, fs.ErrNotExist) {
+				continue // removed meanwhile, or not yet there
+			}
+		}
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		v := volumeVerdict{Path: r.Path(name), OK: err == nil}
+		if desc != nil {
+			v.Layout = desc.Layout
+			if desc.Verity != nil {
+				v.RootHash = desc.Verity.RootHash
+			}
+		}
+		switch {
+		case errors.Is(err, volume.ErrNoVerity):
+			v.OK, v.Note = true, "has no hash tree to check it with"
+		case err != nil:
+			v.Note = err.Error()
+		}
+		verdicts = append(verdicts, v)
+	}
+	return verdicts, nil
+}
+
+// storeImage is an image as containers/storage records it (storage v1.58, images.go, type Image).
+type storeImage struct {
+	ID       string   `json:"id"`
+	Names    []string `json:"names"`
+	TopLayer string   `json:"layer"`
+}
+
+func (o *storeVerifyOptions) verifyImages(ctx context.Context, r *driver.Reader) ([]imageVerdict, error) {
+	b, err := os.ReadFile(filepath.Join(o.graphRoot, driver.Name+"-images", "images.json"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return []imageVerdict{}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var images []storeImage
+	if err := json.Unmarshal(b, &images); err != nil {
+		return nil, fmt.Errorf("records of the images: %w", err)
+	}
+	dir := o.trust.dir()
+	verdicts := []imageVerdict{}
+	for _, img := range images {
+		v := imageVerdict{ID: img.ID, Names: img.Names, State: imageTrusted}
+		if v.State, err = checkImage(ctx, r, dir, img); err != nil {
+			v.Note = err.Error()
+		}
+		verdicts = append(verdicts, v)
+	}
+	return verdicts, nil
+}
+
+func checkImage(ctx context.Context, r *driver.Reader, dir *trust.Dir, img storeImage) (imageState, error) {
+	m, err := r.DescribeImage(img.TopLayer)
+	if err != nil {
+		return imageUntrusted, err
+	}
+	if m.Refusal != "" {
+		return imageNoVolumes, errors.New(m.Refusal)
+	}
+	checks := []kata.Mode{kata.ModeLayerVerity}
+	if m.Image != nil {
+		checks = append(checks, kata.ModeImageVerity)
+	}
+	for _, mode := range checks {
+		err := dir.Check(ctx, m, mode, img.ID)
+		switch {
+		case errors.Is(err, trust.ErrNotMeasured):
+			return imageUnmeasured, err
+		case err != nil:
+			return imageUntrusted, err
+		}
+	}
+	return imageTrusted, nil
+}
+
+func (v *storeVerdict) print(w io.Writer, format outputFormat) error {
+	if format == formatJSON {
+		return printJSON(w, v)
+	}
+	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(tw, "VOLUME\tLAYOUT\tROOT HASH\tSTATE")
+	for _, vol := range v.Volumes {
+		state := "ok"
+		if vol.Note != "" {
+			state = vol.Note
+		}
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\n", filepath.Base(filepath.Dir(vol.Path)), vol.Layout, vol.RootHash, state)
+	}
+	if err := tw.Flush(); err != nil {
+		return err
+	}
+	fmt.Fprintln(w)
+	fmt.Fprintln(tw, "IMAGE\tNAMES\tSTATE")
+	for _, img := range v.Images {
+		state := string(img.State)
+		if img.Note != "" {
+			state += ": " + img.Note
+		}
+		fmt.Fprintf(tw, "%.12s\t%s\t%s\n", img.ID, strings.Join(img.Names, ", "), state)
+	}
+	return tw.Flush()
+}

@@ -1,0 +1,134 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/containers/storage"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/layout"
+
+	"github.com/crio-erofs/crio-erofs/driver"
+	"github.com/crio-erofs/crio-erofs/kata/trust"
+)
+
+// TestStoreVerify looks at a store that is open, as beside CRI-O: with an image that is not trusted, is, and is not what
+// is trusted, and with a damaged volume.
+func TestStoreVerify(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("the driver needs root")
+	}
+	img := newImage(t, "amd64")
+	graphRoot := storeOf(t, img)
+	config := filepath.Join(t.TempDir(), "config.toml")
+	args := []string{"store", "verify", "--graphroot", graphRoot, "--config", config, "--format", "json"}
+	check := func(state imageState, wantErr string, more ...string) storeVerdict {
+		t.Helper()
+		out, err := execute(t, append(args, more...)...)
+		if (err == nil) != (wantErr == "") || err != nil && !strings.Contains(err.Error(), wantErr) {
+			t.Fatalf("%v; want %q: %s", err, wantErr, out)
+		}
+		var v storeVerdict
+		if err := json.Unmarshal([]byte(out), &v); err != nil {
+			t.Fatal(err)
+		}
+		if len(v.Volumes) != 2 || len(v.Images) != 1 || v.Images[0].State != state || v.OK != (wantErr == "") {
+			t.Errorf("%+v; want image %s", v, state)
+		}
+		return v
+	}
+	check(imageUnmeasured, "")
+	check(imageUnmeasured, "0 of 2 volumes are not what they should be, 1 of 1 images not trusted", "--require")
+
+	oci := filepath.Join(t.TempDir(), "oci")
+	path, err := layout.Write(oci, empty.Index)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := path.AppendImage(img); err != nil {
+		t.Fatal(err)
+	}
+	doc := mustExecute(t, "measure", "--platform", "linux/amd64", "--format", "json", "oci:"+oci)
+	file := filepath.Join(t.TempDir(), "measurement")
+	if err := os.WriteFile(file, []byte(doc), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	added := strings.TrimSpace(mustExecute(t, "trust", "add", "--config", config, file))
+	trusted := check(imageTrusted, "", "--require")
+
+	root := trusted.Volumes[0].RootHash
+	wrong := strings.ReplaceAll(doc, root, strings.Repeat("0", 64))
+	if err := os.WriteFile(added, []byte(wrong), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if v := check(imageUntrusted, "1 of 1 images not trusted"); !strings.Contains(v.Images[0].Note, root) {
+		t.Error(v.Images[0].Note)
+	}
+	if filepath.Base(filepath.Dir(added)) != trust.DirName {
+		t.Errorf("added %s", added)
+	}
+	if err := os.WriteFile(added, []byte(doc), 0o600); err != nil {
+		t.Fatal(err)
+	}
+
+	f, err := os.OpenFile(trusted.Volumes[1].Path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.WriteAt([]byte("damage"), 4096); err != nil {
+		t.Fatal(err)
+	}
+	v := check(imageTrusted, "1 of 2 volumes are not what they should be, 0 of 1 images not trusted")
+	if v.Volumes[0].OK == false || v.Volumes[1].OK || !strings.Contains(v.Volumes[1].Note, "4096") {
+		t.Errorf("%+v", v.Volumes)
+	}
+	refuse(t, "is "+config+"/erofs the store of storage driver erofs?", "store", "verify", "--graphroot", config)
+	if out, err := execute(t, args[:len(args)-2]...); err == nil || !strings.Contains(out, "IMAGE") {
+		t.Errorf("table: %v, %s", err, out)
+	}
+}
+
+// storeOf makes a store with an image and returns the directory; the store stays open.
+func storeOf(t *testing.T, img v1.Image) string {
+	t.Helper()
+	dir := t.TempDir()
+	store, err := storage.GetStore(storage.StoreOptions{GraphRoot: filepath.Join(dir, "graph"), RunRoot: filepath.Join(dir, "run"),
+		GraphDriverName: driver.Name})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if _, err := store.Shutdown(true); err != nil {
+			t.Error(err)
+		}
+	})
+	layers, err := img.Layers()
+	if err != nil {
+		t.Fatal(err)
+	}
+	top := ""
+	for _, l := range layers {
+		tar, err := l.Uncompressed()
+		if err != nil {
+			t.Fatal(err)
+		}
+		layer, _, err := store.PutLayer("", top, nil, "", false, nil, tar)
+		if err != nil {
+			t.Fatal(err)
+		}
+		top = layer.ID
+	}
+	config, err := img.ConfigName()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := store.CreateImage(config.Hex, []string{"example.com/app:1"}, top, "", nil); err != nil {
+		t.Fatal(err)
+	}
+	return filepath.Join(dir, "graph")
+}
