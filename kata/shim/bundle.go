@@ -12,7 +12,10 @@ const (
 	// annotationContainerType is written by CRI-O on every container, after the pod's own annotations
 	// (cri-o 1.34, internal/factory/container/container.go, server/sandbox_run_linux.go).
 	annotationContainerType = "io.kubernetes.cri-o.ContainerType"
-	containerTypeSandbox    = "sandbox"
+
+	// annotationImageRef is written by CRI-O in the same way, on workload containers: the image's id.
+	annotationImageRef   = "io.kubernetes.cri-o.ImageRef"
+	containerTypeSandbox = "sandbox"
 
 	addressFile = "address"  // CRI-O reads it when it comes back after a restart
 	shimPIDFile = "shim.pid" // a real shim that made a daemon wrote its pid there

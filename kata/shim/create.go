@@ -1,6 +1,7 @@
 package shim
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,6 +11,7 @@ import (
 	"github.com/crio-erofs/crio-erofs/kata"
 	"github.com/crio-erofs/crio-erofs/kata/kataconfig"
 	"github.com/crio-erofs/crio-erofs/kata/modes"
+	measured "github.com/crio-erofs/crio-erofs/kata/trust"
 )
 
 // envKataConfig names Kata's configuration file, before the request does (src/runtime-rs/crates/runtimes/src/
@@ -35,6 +37,9 @@ type decider struct {
 	emptyFile string
 
 	kataConfig kataconfig.Cache
+
+	// trusted is what the node trusts.
+	trusted *measured.Dir
 }
 
 // decision is what becomes of the rootfs in a request.
@@ -72,6 +77,9 @@ func (d *decider) rootfs(c createRequest) (decision, error) {
 	if err != nil {
 		return decision{}, err
 	}
+	if err := d.enforce(&h, config, mode, offer); err != nil {
+		return decision{}, err
+	}
 	if pull && mode == kata.ModeGuestPull {
 		return decision{mode: mode, keep: true}, nil // CRI-O's own form of what we would make
 	}
@@ -85,6 +93,17 @@ func (d *decider) rootfs(c createRequest) (decision, error) {
 		return decision{}, err
 	}
 	return d.build(&h, config, r)
+}
+
+// enforce holds the container's volumes against what the node trusts, if the handler is to. The hook does so, too, but it
+// is not asked about sandboxes. Of those CRI-O does not say which image they are of, and what their annotations say may be
+// the pod's own: their layers tell.
+func (d *decider) enforce(h *modes.Handler, config *bundleConfig, mode kata.Mode, offer modes.Offer) error {
+	imageID := ""
+	if !config.isSandbox() {
+		imageID = config.Annotations[annotationImageRef]
+	}
+	return d.trusted.Enforce(context.Background(), h, offer.Manifest, mode, imageID)
 }
 
 // request collects what the container's rootfs is to be made of, and checks it.

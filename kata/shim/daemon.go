@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/crio-erofs/crio-erofs/kata/modes"
+	measured "github.com/crio-erofs/crio-erofs/kata/trust"
 )
 
 // daemonMemory is where the daemon's garbage collector starts to work hard. There is one daemon per pod.
@@ -126,6 +127,7 @@ func (d *daemon) run(watch *net.UnixConn) error {
 		runtime:   newVersionAsker(d.state.RealShim, d.log).identity,
 		mounts:    func() (hostMounts, error) { return mountsOf(d.state.RealPID) },
 		emptyFile: filepath.Join(d.dir, emptyFile),
+		trusted:   measured.NextTo(os.Getenv(modes.Environment)),
 	}
 	px := &proxy{
 		realPath:      d.state.realPath(),

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/sirupsen/logrus"
+
 	"github.com/crio-erofs/crio-erofs/driver/measure"
 	"github.com/crio-erofs/crio-erofs/driver/volume"
 	"github.com/crio-erofs/crio-erofs/kata"
@@ -20,6 +22,22 @@ var ErrUntrusted = errors.New("not trusted")
 // ErrNotMeasured is matched by the error of Check for an image that has no trusted measurement. It is also an
 // ErrUntrusted.
 var ErrNotMeasured = fmt.Errorf("%w", ErrUntrusted)
+
+// Enforce is Check as a runtime handler's configuration wants it: an error means that the container must not be created.
+func (d *Dir) Enforce(ctx context.Context, h *modes.Handler, m *volume.Manifest, mode kata.Mode, imageID string) error {
+	if h.Enforce != modes.EnforceWarn && h.Enforce != modes.EnforceRequire {
+		return nil
+	}
+	err := d.Check(ctx, m, mode, imageID)
+	switch {
+	case err == nil:
+		return nil
+	case h.Enforce == modes.EnforceWarn:
+		logrus.WithError(err).WithField("handler", h.Name).Warn("the container is created all the same: enforce = \"warn\"")
+		return nil
+	}
+	return fmt.Errorf("handler %s has enforce = \"require\": %w", h.Name, err)
+}
 
 // Check returns nil if all that a container gets in this mode is what a trusted measurement of its image says.
 //
