@@ -117,9 +117,13 @@ func (d *Driver) makeLayer(l *layer, root rootAttrs, owner idtools.IDPair, limit
 			return err
 		}
 	}
-	// A power failure may take a new container's layer away, as it takes what was written to it, and leaves none
-	// without its record: whole and not durable saves each container one of two syncs. ApplyDiff makes images durable.
-	return writeJSON(d.recordPath(l.ID), l, 0o600, whole)
+	// A power failure may take a new container's layer away, as it takes what was written to it: no container waits for
+	// the disk. Then its record is lost or empty (see recoverLayers). ApplyDiff makes images durable.
+	how := whole
+	if l.ReadWrite {
+		how = fleeting
+	}
+	return writeJSON(d.recordPath(l.ID), l, 0o600, how)
 }
 
 // Remove deletes a layer, mounted or not, and its volume if no other layer has it. That there is no such layer is no
@@ -161,6 +165,7 @@ func (d *Driver) removeLocked(id string) error {
 			return fmt.Errorf("remove layer %s: %w", id, err)
 		}
 	}
+	d.records.forget(d.recordPath(id), d.imageRecordPath(id), chainName(id))
 	if err := d.removeQuota(id); err != nil {
 		return fmt.Errorf("remove layer %s: %w", id, err)
 	}

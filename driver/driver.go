@@ -27,6 +27,7 @@ type Driver struct {
 	store
 	options  options
 	verified verified
+	records  records
 	lock     *lockfile.LockFile
 	refs     *graphdriver.RefCounter
 
@@ -122,9 +123,9 @@ func (d *Driver) Cleanup() error {
 	d.lock.Lock()
 	defer d.lock.Unlock()
 	var errs []error
-	layers, err := d.mounted(d.layersDir())
+	mounted, err := d.mounted()
 	errs = append(errs, err)
-	for _, path := range layers {
+	for _, path := range mounted {
 		if id := d.mountedLayer(path); id != "" {
 			errs = append(errs, unmount(path))
 		}

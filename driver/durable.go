@@ -22,7 +22,7 @@ const (
 // writeJSON replaces path by v as JSON in one step: readers see the old content or the new one. The temporary name is
 // fixed, so that a leftover is overwritten; callers hold the store's lock or own the directory.
 func writeJSON(path string, v any, mode os.FileMode, how durability) (err error) {
-	b, err := json.MarshalIndent(v, "", "  ")
+	b, err := json.Marshal(v)
 	if err != nil {
 		return fmt.Errorf("encode %s: %w", path, err)
 	}

@@ -111,8 +111,7 @@ func (d *Driver) findImage(holder, key string) *volume.ManifestVolume {
 
 // readImage returns what a layer's image.json says; nil if there is none.
 func (d *Driver) readImage(id string) (*imageRecord, error) {
-	r := &imageRecord{}
-	err := readJSON(d.imageRecordPath(id), r)
+	r, err := remembered[imageRecord](&d.records, d.imageRecordPath(id))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}

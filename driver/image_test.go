@@ -192,7 +192,7 @@ func TestImageVolumeAgain(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			return os.WriteFile(layer+"/image.json", []byte(strings.Replace(string(b), `"key": "`, `"key": "0`, 1)), 0o600)
+			return os.WriteFile(layer+"/image.json", []byte(strings.Replace(string(b), `"key":"`, `"key":"0`, 1)), 0o600)
 		},
 	} {
 		for _, restart := range []bool{false, true} {

@@ -72,8 +72,7 @@ func (d *Driver) readLayer(id string) (*layer, error) {
 	if err := checkID(id); err != nil {
 		return nil, err
 	}
-	l := &layer{}
-	err := readJSON(d.recordPath(id), l)
+	l, err := remembered[layer](&d.records, d.recordPath(id))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("layer %s: %w", id, errors.Join(graphdriver.ErrLayerUnknown, err))
 	}
@@ -90,23 +89,6 @@ func (d *Driver) readLayer(id string) (*layer, error) {
 // writeLayer replaces a layer's record, durably.
 func (d *Driver) writeLayer(l *layer) error {
 	return writeJSON(d.recordPath(l.ID), l, 0o600, durable)
-}
-
-// chain returns the layer and its ancestors, the layer first.
-func (d *Driver) chain(id string) ([]*layer, error) {
-	var chain []*layer
-	for next := id; next != ""; {
-		if len(chain) > maxChain {
-			return nil, fmt.Errorf("layer %s: %w", id, errTooDeep)
-		}
-		l, err := d.readLayer(next)
-		if err != nil {
-			return nil, err
-		}
-		chain = append(chain, l)
-		next = l.Parent
-	}
-	return chain, nil
 }
 
 // errTooDeep is the error for a layer on top of more layers than can be mounted.

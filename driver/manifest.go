@@ -50,20 +50,25 @@ func (d *Driver) describe(chain []*layer) (*volume.Manifest, error) {
 
 // describeVolume returns what manifests say of a volume. A file that is not as large as it must be is an error.
 func (d *Driver) describeVolume(name string) (*volume.ManifestVolume, error) {
+	path := d.volumePath(name)
+	file, err := stampOf(path)
+	if err != nil {
+		return nil, fmt.Errorf("%w: remove the images that use the volume and pull them again", err)
+	}
+	if known, ok := d.records.recall(path, file); ok {
+		v := known.(volume.ManifestVolume)
+		return &v, nil
+	}
 	desc, err := d.readDescription(name)
 	if err != nil {
 		return nil, err
 	}
-	path := d.volumePath(name)
-	fi, err := os.Lstat(path)
-	if err != nil {
-		return nil, fmt.Errorf("%w: remove the images that use the volume and pull them again", err)
+	if file.size != desc.Size {
+		return nil, damaged(path, file.size, desc.Size)
 	}
-	if fi.Size() != desc.Size {
-		return nil, damaged(path, fi.Size(), desc.Size)
-	}
-	id, err := volume.FileIDOf(fi)
-	return &volume.ManifestVolume{Description: *desc, Path: path, FileID: id}, err
+	v := volume.ManifestVolume{Description: *desc, Path: path, FileID: volume.FileID{Device: file.dev, Inode: file.ino}}
+	d.records.remember(path, file, v)
+	return &v, nil
 }
 
 func damaged(path string, size, want int64) error {

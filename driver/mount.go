@@ -1,11 +1,13 @@
 package driver
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	graphdriver "github.com/containers/storage/drivers"
@@ -237,21 +239,30 @@ func (d *Driver) releaseMounts(names []string, known []*layer) error {
 	if len(names) == 0 {
 		return nil
 	}
-	used, err := d.inUse(known)
+	mounted, err := d.mounted()
+	if err != nil {
+		return err
+	}
+	var candidates []string
+	for _, path := range mounted {
+		name := filepath.Base(path)
+		if path == d.hostMount(name) && (d.unreleased || slices.Contains(names, name)) {
+			candidates = append(candidates, name)
+		}
+	}
+	if len(candidates) == 0 {
+		return nil
+	}
+	used, err := d.inUse(mounted, known)
 	if err != nil {
 		// Better a mount too many than one too few. Stopping a container must not fail for what is wrong with another.
 		logrus.Warnf("Keeping host mounts that may not be needed until a container stops again: %v", err)
 		d.unreleased = true
 		return nil
 	}
-	if d.unreleased {
-		if names, err = namesIn(d.mountsDir()); err != nil {
-			return err
-		}
-		d.unreleased = false
-	}
+	d.unreleased = false
 	var errs []error
-	for _, name := range names {
+	for _, name := range candidates {
 		if !used[name] {
 			errs = append(errs, unmount(d.hostMount(name)))
 		}
@@ -259,13 +270,9 @@ func (d *Driver) releaseMounts(names []string, known []*layer) error {
 	return errors.Join(errs...)
 }
 
-// inUse returns the volumes of all layers that are mounted in this mount namespace. A container's image volume and its
+// inUse returns the volumes of all layers that are among the mounts. A container's image volume and its
 // layers' volumes all count, whichever of them it was mounted with.
-func (d *Driver) inUse(known []*layer) (map[string]bool, error) {
-	mounted, err := d.mounted(d.layersDir())
-	if err != nil {
-		return nil, err
-	}
+func (d *Driver) inUse(mounted []string, known []*layer) (map[string]bool, error) {
 	records := make(map[string]*layer, len(known))
 	for _, l := range known {
 		records[l.ID] = l
@@ -278,6 +285,7 @@ func (d *Driver) inUse(known []*layer) (map[string]bool, error) {
 			seen[id] = true
 			l := records[id]
 			if l == nil {
+				var err error
 				if l, err = d.readLayer(id); errors.Is(err, graphdriver.ErrLayerUnknown) {
 					break // removed: its mounts go with it
 				} else if err != nil {
@@ -311,10 +319,30 @@ func (d *Driver) mountedLayer(path string) string {
 	return id
 }
 
-// mounted lists the mount points below a directory.
-func (d *Driver) mounted(dir string) ([]string, error) {
-	infos, err := mountinfo.GetMounts(func(info *mountinfo.Info) (skip, stop bool) {
-		return !strings.HasPrefix(info.Mountpoint, dir+"/"), false
+// mangle writes paths as the kernel's mount table has them (show_mountinfo and mangle in fs/proc_namespace.c).
+var mangle = strings.NewReplacer(" ", `\040`, "\t", `\011`, "\n", `\012`, `\`, `\134`, "#", `\043`)
+
+// mounted lists the store's mount points in this mount namespace.
+func (d *Driver) mounted() ([]string, error) {
+	table, err := os.Open("/proc/self/mountinfo")
+	if err != nil {
+		return nil, err
+	}
+	defer table.Close()
+	content := bytes.NewBuffer(make([]byte, 0, 64<<10)) // few, large reads
+	if _, err := content.ReadFrom(table); err != nil {
+		return nil, err
+	}
+	// A node has thousands of mounts, and parsing a line takes longer than the kernel takes to write it.
+	ours := []byte(mangle.Replace(d.home) + "/")
+	var lines []byte
+	for line := range bytes.Lines(content.Bytes()) {
+		if bytes.Contains(line, ours) {
+			lines = append(lines, line...)
+		}
+	}
+	infos, err := mountinfo.GetMountsFromReader(bytes.NewReader(lines), func(info *mountinfo.Info) (skip, stop bool) {
+		return !strings.HasPrefix(info.Mountpoint, d.home+"/"), false
 	})
 	if err != nil {
 		return nil, err

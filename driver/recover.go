@@ -33,7 +33,7 @@ func (d *Driver) recoverLayers() error {
 		id := e.Name()
 		l, err := d.readLayer(id)
 		switch {
-		case errors.Is(err, fs.ErrNotExist):
+		case errors.Is(err, fs.ErrNotExist), isEmptyFile(d.recordPath(id)):
 			logrus.Infof("Removing layer %s, which was not finished", id)
 			if err := d.removeLocked(id); err != nil {
 				return err
@@ -48,6 +48,13 @@ func (d *Driver) recoverLayers() error {
 		}
 	}
 	return nil
+}
+
+// isEmptyFile tells a file that was renamed to its place and not written before a power failure: file systems make a
+// file as long as it is only once its data are on the disk.
+func isEmptyFile(path string) bool {
+	fi, err := os.Lstat(path)
+	return err == nil && fi.Mode().IsRegular() && fi.Size() == 0
 }
 
 // recoverLinks removes a layer's links to volumes that its records do not speak of.

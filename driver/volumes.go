@@ -37,8 +37,8 @@ func contentOf(desc *volume.Description) string {
 func volumeName(desc *volume.Description) string { return contentOf(desc)[:volumeNameLen] }
 
 // readDescription reads what volume.json says of a volume.
-func (s store) readDescription(name string) (*volume.Description, error) {
-	path := filepath.Join(s.volumeDir(name), descriptionFile)
+func (d *Driver) readDescription(name string) (*volume.Description, error) {
+	path := filepath.Join(d.volumeDir(name), descriptionFile)
 	desc := &volume.Description{}
 	if err := readJSON(path, desc); err != nil {
 		return nil, fmt.Errorf("description of volume %s: %w", name, err)
@@ -147,6 +147,7 @@ func (d *Driver) dropVolume(name string) error {
 	if err := removeAll(d.volumePath(name)); err != nil {
 		return err
 	}
+	d.records.forget(d.volumePath(name))
 	return removeAll(d.volumeDir(name))
 }
 
