@@ -61,14 +61,10 @@ EXIT STATUS
 	}
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	cmd.AddCommand(newBuildCommand(), newMergeCommand(), newVerifyCommand(), newInspectCommand(), newCatTarCommand(),
-<<<<<<< HEAD
-		newMeasureCommand(), newAttestCommand(), newVerifyImageCommand(), newTrustCommand())
+		newMeasureCommand(), newAttestCommand(), newVerifyImageCommand(), newTrustCommand(), newOptionCommand())
 	for _, newLinuxCommand := range linuxCommands {
 		cmd.AddCommand(newLinuxCommand())
 	}
-=======
-		newMeasureCommand(), newAttestCommand(), newVerifyImageCommand(), newTrustCommand(), newOptionCommand())
->>>>>>> b9c09cb (cmd/crio-erofs: option encode, decode and explain)
 	return cmd
 }
 
