@@ -29,7 +29,7 @@ func (d *Driver) openVolume(name string) (*os.File, error) {
 	if err := d.verifyNamed(name); err != nil {
 		return nil, err
 	}
-	return d.openVolumeFile(d.volumePath(name))
+	return d.openHostMount(name)
 }
 
 // mountFile mounts a volume without a block device. Linux 6.12 and later can (commit fb176750266a, "erofs: add

@@ -150,7 +150,7 @@ func (d *Driver) mountVolume(name string) error {
 	if err := makeDir(dir, dirMode); err != nil {
 		return err
 	}
-	mnt, err := d.openVolumeFile(d.volumePath(name))
+	mnt, err := d.openHostMount(name)
 	if err != nil {
 		return err
 	}

@@ -43,14 +43,15 @@ const (
 
 // options are the driver's settings, out of storage_option = ["erofs.KEY=VALUE"].
 type options struct {
-	layout volume.Layout
-	tree   bool // new volumes get a hash tree
-	verify bool // volumes are checked before they are used
-	mount  MountMode
-	image  ImageMode
-	rwDisk bool        // containers in VMs get a disk for what they write
-	rwSize int64       // of that disk, in bytes
-	quota  quota.Quota // of what a container writes on the host, if containers/storage names no other
+	layout     volume.Layout
+	tree       bool // new volumes get a hash tree
+	verify     bool // volumes are checked before they are used
+	mount      MountMode
+	hostVerity bool // the host mounts volumes through dm-verity
+	image      ImageMode
+	rwDisk     bool        // containers in VMs get a disk for what they write
+	rwSize     int64       // of that disk, in bytes
+	quota      quota.Quota // of what a container writes on the host, if containers/storage names no other
 }
 
 // check refuses settings that do not go together.
@@ -58,6 +59,14 @@ func (o *options) check() error {
 	if o.verify && !o.tree {
 		return errors.New("storage options erofs.verity=off and erofs.verify=on-mount do not go together: a volume without " +
 			"a hash tree cannot be checked")
+	}
+	if o.hostVerity && !o.tree {
+		return errors.New("storage options erofs.verity=off and erofs.host_verity=on do not go together: dm-verity needs the " +
+			"hash trees")
+	}
+	if o.hostVerity && o.mount == MountFile {
+		return errors.New("storage options erofs.mount=file and erofs.host_verity=on do not go together: dm-verity needs block " +
+			"devices; use erofs.mount=auto")
 	}
 	return nil
 }
@@ -76,6 +85,7 @@ var settings = []setting{
 	oneOf("verity", func(o *options, v string) { o.tree = v == "on" }, "on", "off"),
 	oneOf("verify", func(o *options, v string) { o.verify = v == "on-mount" }, "off", "on-mount"),
 	oneOf("mount", func(o *options, v MountMode) { o.mount = v }, MountAuto, MountFile, MountLoop),
+	oneOf("host_verity", func(o *options, v string) { o.hostVerity = v == "on" }, "off", "on"),
 	oneOf("image_volume", func(o *options, v ImageMode) { o.image = v }, ImageReflink, ImageCopy, ImageOff),
 	oneOf("rw_layer", func(o *options, v string) { o.rwDisk = v == "ext4" }, "memory", "ext4"),
 	{key: "rw_size", values: []string{"10G"}, form: "a size such as 10G", apply: setRWSize},

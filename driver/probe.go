@@ -46,7 +46,7 @@ func (d *Driver) probe() error {
 
 // probeFeatures finds out what else can be done with volumes that can be mounted, of which this is one.
 func (d *Driver) probeFeatures(path string) error {
-	return errors.Join(d.probeImage(path), d.probeShifting(path))
+	return errors.Join(d.probeImage(path), d.probeShifting(path), d.probeVerity(path))
 }
 
 // haveFS asks the kernel for a file system type, which also loads its module.

@@ -13,7 +13,7 @@ import (
 // caller holds the store's lock.
 func (d *Driver) recover() error {
 	for _, step := range []func() error{
-		d.clearTmp, d.recoverLayers, d.recoverQuotas, d.recoverVolumes, d.releaseAllMounts,
+		d.clearTmp, d.recoverLayers, d.recoverQuotas, d.recoverVolumes, d.releaseAllMounts, d.recoverDevices,
 	} {
 		if err := step(); err != nil {
 			return fmt.Errorf("clean up store %s: %w", d.home, err)

@@ -1,6 +1,7 @@
 package driver
 
 import (
+	"fmt"
 	"maps"
 	"strconv"
 	"strings"
@@ -18,8 +19,11 @@ func (d *Driver) Status() [][2]string {
 		{"Layout", string(d.options.layout)},
 		{"Verity", onOff(d.options.tree)},
 		{"Verify before mounts", onOff(d.options.verify)},
+		{"Host dm-verity", onOff(d.options.hostVerity)},
 		{"Image volumes", d.imageStatus()},
 		{"Writable layer in VMs", d.rwStatus()},
+		{"ID-mapped mounts", d.shiftingStatus()},
+		{"Project quotas", d.quotaStatus()},
 		{"Store version", strconv.Itoa(storeVersion)},
 		{"Overlay layers one by one", strconv.FormatBool(d.appendLowers)},
 	}
@@ -98,4 +102,19 @@ func (d *Driver) volumeMetadata(m map[string]string, l *layer) error {
 		})
 	}
 	return nil
+}
+
+func (d *Driver) shiftingStatus() string {
+	if d.noShifting != "" {
+		return "none: " + d.noShifting
+	}
+	return "true"
+}
+
+func (d *Driver) quotaStatus() string {
+	if d.quota.Load() == nil {
+		return "not used"
+	}
+	limit := d.options.quota
+	return fmt.Sprintf("%s, %d inodes by default", units.BytesSize(float64(limit.Size)), limit.Inodes)
 }

@@ -57,6 +57,7 @@ type PodOptions struct {
 	Handler     string // HandlerRunc if empty
 	HostNetwork bool
 	Annotations map[string]string
+	IDs         *cri.IDMapping // user and group ids on the host (hostUsers: false); nil: the host's own
 }
 
 // stopTimeout is the number of seconds that a container gets to end by itself.
@@ -85,6 +86,11 @@ func (s *Server) RunPod(ctx context.Context, opts PodOptions) (*Pod, error) {
 	}
 	if !opts.HostNetwork {
 		config.Hostname = name
+	}
+	if opts.IDs != nil {
+		config.Linux.SecurityContext.NamespaceOptions.UsernsOptions = &cri.UserNamespace{
+			Mode: cri.NamespaceMode_POD, Uids: []*cri.IDMapping{opts.IDs}, Gids: []*cri.IDMapping{opts.IDs},
+		}
 	}
 	config.Labels = labels(config, nil)
 	resp, err := s.runtime.RunPodSandbox(ctx, &cri.RunPodSandboxRequest{Config: config, RuntimeHandler: opts.Handler})

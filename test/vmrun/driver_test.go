@@ -19,7 +19,15 @@ const envTests = "VMRUN_TESTS"
 func TestDriverOldKernel(t *testing.T) {
 	files := needGuest(t, vmrun.Kernel61)
 	runDriverTests(t, files, "TestStorage", "TestHostMounts", "TestVolatile", "TestUserNamespace",
-		"TestQuota", "TestQuotaLeftover")
+		"TestQuota", "TestQuotaLeftover", "TestHostVerity", "TestHostVerityLeftover", "TestHostVerityForeign")
+}
+
+// TestDriverNewKernel runs what can only be seen on a kernel that has both device-mapper and blocks of 512 bytes.
+func TestDriverNewKernel(t *testing.T) {
+	if os.Getenv(envTests) == "" {
+		t.Skipf("needs another kernel and some minutes: %s='TestHostVerity.*' runs it", envTests)
+	}
+	runDriverTests(t, needGuest(t, vmrun.Kernel612))
 }
 
 // runDriverTests runs some tests of the driver's in a guest, with their temporary directories on an ext4 disk.
