@@ -36,13 +36,21 @@ deps: ## Install the Debian packages that building, tests and demo need (as root
 
 EXAMPLES := $(DESTDIR)$(PREFIX)/share/crio-erofs/examples
 
+# Handlers of contrib/crio.conf.d beside kata-erofs: each has the shim under its own name.
+HANDLERS := kata-erofs-layer kata-erofs-guest-pull
+
 .PHONY: install
 install: build crio ## Install the programs and the samples of contrib/ (PREFIX, DESTDIR)
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)/opt/nri/plugins $(EXAMPLES)
 	install -m 755 $(BIN)/crio-erofs $(BIN)/crio-erofs-hook $(BIN)/containerd-shim-kata-erofs-v2 \
 		$(BIN)/crio $(BIN)/pinns $(DESTDIR)$(PREFIX)/bin/
+	for handler in $(HANDLERS); do \
+		ln -sfn containerd-shim-kata-erofs-v2 $(DESTDIR)$(PREFIX)/bin/containerd-shim-$$handler-v2; \
+	done
 	ln -sfn $(PREFIX)/bin/crio-erofs-hook $(DESTDIR)/opt/nri/plugins/10-crio-erofs
-	cd contrib && find crio.conf.d kubernetes nri storage systemd -type f -exec install -D -m 644 {} $(EXAMPLES)/{} \;
+	install -D -m 644 -t $(DESTDIR)/usr/share/containers/oci/hooks.d contrib/hooks.d/60-crio-erofs-guard.json
+	sed -i 's,/usr/local/,$(PREFIX)/,' $(DESTDIR)/usr/share/containers/oci/hooks.d/60-crio-erofs-guard.json
+	cd contrib && find config crio.conf.d kubernetes nri storage systemd -type f -exec install -D -m 644 {} $(EXAMPLES)/{} \;
 	sed -i 's,/usr/local/,$(PREFIX)/,' $(EXAMPLES)/crio.conf.d/60-erofs.conf \
 		$(EXAMPLES)/systemd/crio.service.d/10-erofs.conf
 

@@ -15,8 +15,12 @@ import (
 	"github.com/crio-erofs/crio-erofs/test/env"
 )
 
-// HandlerVM is the runtime handler that contrib/crio.conf.d/60-erofs.conf defines.
-const HandlerVM = "kata-erofs"
+// The runtime handlers that contrib/crio.conf.d/60-erofs.conf defines.
+const (
+	HandlerVM          = "kata-erofs"
+	HandlerVMLayer     = "kata-erofs-layer"
+	HandlerVMGuestPull = "kata-erofs-guest-pull"
+)
 
 // HandlerRunc is the default runtime handler of the private CRI-O.
 const HandlerRunc = "runc"
@@ -61,8 +65,8 @@ done
 exec %s "$@"
 `
 
-// contribVM returns the handler for VMs as contrib's drop-in defines it.
-func contribVM(dropIn string) (table, error) {
+// contribVMs returns the handlers for VMs as contrib's drop-in defines them.
+func contribVMs(dropIn string) (map[string]table, error) {
 	var file struct {
 		Crio struct {
 			Runtime struct {
@@ -73,15 +77,17 @@ func contribVM(dropIn string) (table, error) {
 	if _, err := toml.DecodeFile(dropIn, &file); err != nil {
 		return nil, fmt.Errorf("%s: %w", dropIn, err)
 	}
-	vm, ok := file.Crio.Runtime.Runtimes[HandlerVM]
-	if !ok {
-		return nil, fmt.Errorf("%s has no runtime handler %q", dropIn, HandlerVM)
+	handlers := file.Crio.Runtime.Runtimes
+	for _, name := range []string{HandlerVM, HandlerVMLayer, HandlerVMGuestPull} {
+		if path, ok := handlers[name]["runtime_path"].(string); !ok || filepath.Base(path) != shimName(name) {
+			return nil, fmt.Errorf("%s: the runtime_path of handler %q is %q, want %s", dropIn, name, path, shimName(name))
+		}
 	}
-	if _, ok := vm["runtime_path"].(string); !ok {
-		return nil, fmt.Errorf("%s: handler %q has no runtime_path", dropIn, HandlerVM)
-	}
-	return vm, nil
+	return handlers, nil
 }
+
+// shimName returns what the shim of a handler is called.
+func shimName(handler string) string { return "containerd-shim-" + handler + "-v2" }
 
 // table is a table of a TOML file.
 type table = map[string]any
@@ -94,24 +100,28 @@ func (s *Server) writeConfig() error {
 		return err
 	}
 	dropIn := filepath.Join(root, "contrib/crio.conf.d/60-erofs.conf")
-	vm, err := contribVM(dropIn)
+	handlers, err := contribVMs(dropIn)
 	if err != nil {
 		return err
 	}
-	// CRI-O replaces a handler's table as a whole, so ours starts as a copy of contrib's.
-	vm["runtime_path"] = filepath.Join(s.path("shims"), filepath.Base(vm["runtime_path"].(string)))
-	vm["runtime_root"] = s.path("vm")
-	if s.opts.Kata != nil {
-		vm["runtime_config_path"] = s.opts.Kata.Config
+	// CRI-O replaces a handler's table as a whole, so ours start as copies of contrib's.
+	for name, vm := range handlers {
+		vm["runtime_path"] = filepath.Join(s.path("shims"), shimName(name))
+		vm["runtime_root"] = s.path("vm")
+		if s.opts.Kata != nil {
+			vm["runtime_config_path"] = s.opts.Kata.Config
+		}
 	}
-	runc, err := s.runcHandler()
-	if err != nil {
+	if handlers[HandlerRunc], err = s.runcHandler(); err != nil {
 		return err
 	}
 	private := s.privateConfig()
-	private["runtime"].(table)["runtimes"] = table{HandlerVM: vm, HandlerRunc: runc}
+	private["runtime"].(table)["runtimes"] = handlers
 	if s.opts.StorageDriver != "" {
 		private["storage_driver"] = s.opts.StorageDriver
+	}
+	if s.opts.StorageOptions != nil {
+		private["storage_option"] = s.opts.StorageOptions
 	}
 	var conf bytes.Buffer
 	if err := toml.NewEncoder(&conf).Encode(table{"crio": private}); err != nil {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/crio-erofs/crio-erofs/test/env"
 )
@@ -34,8 +33,7 @@ func (s *Server) writeHookConfig(root string) error {
 		if err != nil {
 			return err
 		}
-		// Until the shim takes images.
-		config = strings.Replace(string(sample), `modes = ["image-verity", `, `modes = [`, 1)
+		config = string(sample)
 	}
 	hook, err := env.Bin("crio-erofs-hook")
 	if err != nil {

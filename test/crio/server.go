@@ -35,6 +35,9 @@ type Options struct {
 	// Kata is a real Kata for the VM handler, instead of the stand-in.
 	Kata *Kata
 
+	// StorageOptions are options of the driver, such as erofs.image_volume=copy, instead of contrib's.
+	StorageOptions []string
+
 	// Config is crio-erofs's own configuration file; contrib's if empty.
 	Config string
 
@@ -154,6 +157,11 @@ func (s *Server) prepareShims() error {
 			return err
 		}
 		if err := os.WriteFile(filepath.Join(s.path("shims"), name), content, 0o755); err != nil {
+			return err
+		}
+	}
+	for _, handler := range []string{HandlerVMLayer, HandlerVMGuestPull} {
+		if err := os.Symlink(shimName(HandlerVM), filepath.Join(s.path("shims"), shimName(handler))); err != nil {
 			return err
 		}
 	}
