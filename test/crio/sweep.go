@@ -94,7 +94,7 @@ func (s *Server) mounts() ([]string, error) {
 // killLeftovers ends the processes whose command line names the private folder, after some time to end by themselves,
 // and says which they were.
 func (s *Server) killLeftovers() []string {
-	deadline := time.Now().Add(5 * time.Second)
+	deadline := time.Now().Add(20 * time.Second) // a busy machine starts a program late that outlives CRI-O
 	for {
 		pids := s.processes()
 		if len(pids) == 0 {
