@@ -7,8 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-
-	"github.com/crio-erofs/crio-erofs/test/env"
 )
 
 // trixieName is the folder of the programs in the cache; the number changes with the packages in it.
@@ -37,46 +35,17 @@ func Trixie(ctx context.Context, cache, program string) ([]string, error) {
 // fetchTrixie downloads erofs-utils and everything that it depends on, with an apt whose state is in work and knows of
 // no installed package, and unpacks them there.
 func fetchTrixie(ctx context.Context, work string) error {
-	mirror, _, err := env.DebianSource(ctx)
+	dir := filepath.Join(work, "apt")
+	a, err := newApt(ctx, dir, "trixie")
 	if err != nil {
 		return err
 	}
-	apt := filepath.Join(work, "apt")
-	for _, dir := range []string{"lists/partial", "archives/partial"} {
-		if err := os.MkdirAll(filepath.Join(apt, dir), 0o755); err != nil {
-			return err
-		}
-	}
-	source := "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] " + mirror + " trixie main\n"
-	for name, content := range map[string]string{"sources.list": source, "status": ""} {
-		if err := os.WriteFile(filepath.Join(apt, name), []byte(content), 0o644); err != nil {
-			return err
-		}
-	}
-	options := []string{"-qq"}
-	for key, value := range map[string]string{
-		"Dir::Etc::sourcelist": "sources.list", "Dir::State::lists": "lists", "Dir::State::status": "status",
-		"Dir::Cache": "", "Dir::Cache::archives": "archives",
-	} {
-		options = append(options, "-o", key+"="+filepath.Join(apt, value))
-	}
-	// Its own sandbox user may not be able to reach the cache.
-	options = append(options, "-o", "Dir::Etc::sourceparts=-", "-o", "APT::Sandbox::User=root")
-	if _, err := output(ctx, work, "apt-get", append(options, "update")...); err != nil {
+	if _, err := a.run(ctx, "apt-get", "-qq", "install", "--yes", "--no-install-recommends", "--download-only",
+		"erofs-utils"); err != nil {
 		return err
 	}
-	if _, err := output(ctx, work, "apt-get", append(options, "install", "--yes", "--no-install-recommends",
-		"--download-only", "erofs-utils")...); err != nil {
+	if err := a.unpack(ctx, work); err != nil {
 		return err
 	}
-	archives, err := filepath.Glob(filepath.Join(apt, "archives/*.deb"))
-	if err != nil {
-		return err
-	}
-	for _, archive := range archives {
-		if _, err := output(ctx, work, "dpkg-deb", "--extract", archive, work); err != nil {
-			return err
-		}
-	}
-	return os.RemoveAll(apt)
+	return os.RemoveAll(dir)
 }

@@ -15,6 +15,10 @@ type Other struct {
 
 	// MetaPackage is a Debian package that depends on a kernel's; empty: the stand-in's kernel.
 	MetaPackage string
+
+	// Root, if not empty, is a folder with another kernel: boot/vmlinuz-* and lib/modules. Its base name tells it from
+	// others.
+	Root string
 }
 
 // BuildOther makes a guest's files in dir, which may be the directory of the stand-in's guest, too: they share kernels.
@@ -25,11 +29,7 @@ func BuildOther(ctx context.Context, dir, source string, o Other) (*Files, error
 		return nil, err
 	}
 	defer unlock()
-	pkg, err := o.kernelPackage(ctx, dir)
-	if err != nil {
-		return nil, err
-	}
-	root, err := unpackKernel(ctx, dir, pkg)
+	root, err := o.kernelRoot(ctx, dir)
 	if err != nil {
 		return nil, err
 	}
@@ -41,11 +41,23 @@ func BuildOther(ctx context.Context, dir, source string, o Other) (*Files, error
 	if err != nil {
 		return nil, err
 	}
-	initrd := filepath.Join(dir, o.Name+"-"+pkg+"-"+InitrdName)
+	initrd := filepath.Join(dir, o.Name+"-"+filepath.Base(root)+"-"+InitrdName)
 	if err := makeInitrd(ctx, initrd, root, init, o.Modules); err != nil {
 		return nil, err
 	}
 	return &Files{Kernel: kernel, Initrd: initrd}, nil
+}
+
+// kernelRoot returns the folder with the kernel.
+func (o Other) kernelRoot(ctx context.Context, dir string) (string, error) {
+	if o.Root != "" {
+		return o.Root, nil
+	}
+	pkg, err := o.kernelPackage(ctx, dir)
+	if err != nil {
+		return "", err
+	}
+	return unpackKernel(ctx, dir, pkg)
 }
 
 // kernelPackage returns the kernel package, and remembers it: apt is asked once.
