@@ -2,9 +2,11 @@ package driver_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
 
 	"github.com/crio-erofs/crio-erofs/driver/volume"
 )
@@ -63,6 +65,31 @@ func TestLayouts(t *testing.T) {
 		}
 	}
 	wantNames(t, root, "volumes", 0)
+}
+
+// TestTarfsKernel wants tarfs refused at start, with the way out, where the kernel is too old for it. Linux 6.4 is not,
+// nor are older ones of distributions that have taken over what it takes: Debian's 6.1 has.
+func TestTarfsKernel(t *testing.T) {
+	needRoot(t)
+	var uts unix.Utsname
+	if err := unix.Uname(&uts); err != nil {
+		t.Fatal(err)
+	}
+	var major, minor int
+	if _, err := fmt.Sscanf(unix.ByteSliceToString(uts.Release[:]), "%d.%d", &major, &minor); err != nil {
+		t.Fatal(err)
+	}
+	root := t.TempDir()
+	d := reopen(t, root) // with a volume of another layout, which can be mounted
+	apply(t, d, "aligned", "", makeTar(t, file{name: "f", content: "1"}))
+	_, err := openDriver(root, "erofs.layout=tarfs")
+	if err == nil {
+		return // TestLayouts and others read what is mounted then
+	}
+	old := major < 6 || major == 6 && minor < 4
+	if !old || !strings.Contains(err.Error(), "needs Linux 6.4") || !strings.Contains(err.Error(), "layout=aligned") {
+		t.Errorf("Linux %d.%d: %v", major, minor, err)
+	}
 }
 
 // TestTreelessName has the name of a volume without tree say what is in it.

@@ -26,11 +26,16 @@ func TestStorage(t *testing.T) {
 		"file":          {tempDir, nil},
 		"loop":          {tempDir, []string{"erofs.mount=loop"}},
 		"image volumes": {xfs, nil},
-		"tarfs":         {tmpfs, []string{"erofs.layout=tarfs"}},
 		"no trees":      {tmpfs, []string{"erofs.verity=off"}},
 	} {
 		t.Run(name, func(t *testing.T) { testStorage(t, mode.place(t), mode.options...) })
 	}
+}
+
+// TestStorageTarfs needs Linux 6.4.
+func TestStorageTarfs(t *testing.T) {
+	needRoot(t)
+	testStorage(t, tmpfs(t), "erofs.layout=tarfs")
 }
 
 func tempDir(t testing.TB) string { return t.TempDir() }

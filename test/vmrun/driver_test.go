@@ -18,7 +18,7 @@ const envTests = "VMRUN_TESTS"
 // have to fit in a page.
 func TestDriverOldKernel(t *testing.T) {
 	files := needGuest(t, vmrun.Kernel61)
-	runDriverTests(t, files, "TestStorage", "TestHostMounts", "TestVolatile", "TestUserNamespace",
+	runDriverTests(t, files, "TestStorage", "TestTarfsKernel", "TestLayouts", "TestMostLayers", "TestHostMounts", "TestVolatile", "TestUserNamespace",
 		"TestQuota", "TestQuotaLeftover", "TestHostVerity", "TestHostVerityLeftover", "TestHostVerityForeign")
 }
 
