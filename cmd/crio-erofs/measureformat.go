@@ -11,6 +11,7 @@ import (
 
 	"github.com/crio-erofs/crio-erofs/driver/measure"
 	"github.com/crio-erofs/crio-erofs/kata/expected"
+	"github.com/crio-erofs/crio-erofs/kata/trust"
 )
 
 // measureFormat is the value of measure's --format.
@@ -30,6 +31,11 @@ var measureFormats = []struct {
 	{"veritysetup", "options of veritysetup verify and open for each volume, in that order", printVeritysetup},
 	{"kata-volume", "KataVirtualVolumes and the annotations that carry them, one JSON document a line", printVirtualVolumes},
 	{"x-kata-options", "options of the storages that Kata's runtime-rs sends to its agent, by partition", printStorageOptions},
+	{"rego", "a policy for Kata's agent that lets containers have these images only (contrib/policy)", printRego},
+	{"initdata", "Confidential Containers' init data with that policy (TOML)", printInitData},
+	{"rvps", "a message with reference values for Trustee's RVPS", printReferenceValues},
+	{"in-toto-predicate", "predicates, as for cosign attest --type " + trust.PredicateType, printMeasurements},
+	{"in-toto-statement", "unsigned in-toto statements about the images' manifests; attest signs them", printStatements},
 }
 
 func measureFormatsHelp() string {
@@ -167,6 +173,46 @@ func printVirtualVolumes(w io.Writer, images []*measure.Measurement) error {
 func printStorageOptions(w io.Writer, images []*measure.Measurement) error {
 	for _, m := range images {
 		s, err := expected.NewImageStorages(m)
+		if err != nil {
+			return err
+		}
+		if err := printJSON(w, s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func printRego(w io.Writer, images []*measure.Measurement) error {
+	policy, err := expected.Policy(images)
+	if err != nil {
+		return err
+	}
+	_, err = io.WriteString(w, policy)
+	return err
+}
+
+func printInitData(w io.Writer, images []*measure.Measurement) error {
+	b, err := expected.InitData(images)
+	if err != nil {
+		return err
+	}
+	_, err = w.Write(b)
+	return err
+}
+
+func printReferenceValues(w io.Writer, images []*measure.Measurement) error {
+	b, err := expected.ReferenceValues(images)
+	if err != nil {
+		return err
+	}
+	_, err = w.Write(b)
+	return err
+}
+
+func printStatements(w io.Writer, images []*measure.Measurement) error {
+	for _, m := range images {
+		s, err := trust.NewStatement(m)
 		if err != nil {
 			return err
 		}

@@ -1,0 +1,144 @@
+# A policy for Kata's agent: containers run on the EROFS volumes of known images, verified, or not at all.
+#
+# crio-erofs measure --format rego prints this file followed by erofs_images, the expected options of the storages of the
+# measured images, pause included if it was measured. What a container is then known to have is its image; what it runs
+# (process, environment, devices) is the business of further rules: see docs/trust.md.
+#
+# The requests and their fields are those of kata-containers 4.1.0, src/tools/genpolicy/rules.rego; storages are as
+# src/runtime-rs/crates/resource/src/rootfs/erofs_rootfs.rs makes them. regorus, the agent's engine, reads Rego v0 with
+# future.keywords; so do OPA 0.x and 1.x.
+package agent_policy
+
+import future.keywords.every
+import future.keywords.if
+import future.keywords.in
+
+default AddARPNeighborsRequest := true
+default CloseStdinRequest := true
+default CopyFileRequest := false
+default CreateContainerRequest := false
+default CreateSandboxRequest := true
+default DestroySandboxRequest := true
+default ExecProcessRequest := false
+default GetMetricsRequest := true
+default GetOOMEventRequest := true
+default GuestDetailsRequest := true
+default ListInterfacesRequest := true
+default ListRoutesRequest := true
+default OnlineCPUMemRequest := true
+default ReadStreamRequest := true
+default RemoveContainerRequest := true
+default RemoveStaleVirtiofsShareMountsRequest := true
+default SignalProcessRequest := true
+default StartContainerRequest := true
+default StatsContainerRequest := true
+default TtyWinResizeRequest := true
+default UpdateContainerRequest := true
+default UpdateInterfaceRequest := true
+default UpdateRoutesRequest := true
+default WaitProcessRequest := true
+
+# Never: they would bring other files, devices or another policy into the guest, or memory out of it.
+default AddSwapRequest := false
+default AddSwapPathRequest := false
+default MemAgentCompactConfig := false
+default MemAgentMemcgConfig := false
+default MemHotplugByProbeRequest := false
+default PauseContainerRequest := false
+default PullImageRequest := false
+default ReseedRandomDevRequest := false
+default ResizeVolumeRequest := false
+default ResumeContainerRequest := false
+default SetGuestDateTimeRequest := false
+default SetIPTablesRequest := false
+default GetIPTablesRequest := false
+default SetPolicyRequest := false
+default StartTracingRequest := false
+default StopTracingRequest := false
+default UpdateEphemeralMountsRequest := false
+default VolumeStatsRequest := false
+default WriteStreamRequest := false
+default GetDiagnosticDataRequest := false
+
+CreateContainerRequest if {
+	erofs_rootfs
+	erofs_mounts
+	count(object.get(input, "shared_mounts", [])) == 0
+	count(object.get(input, "devices", [])) == 0
+}
+
+# The storages of the request are those of one of the images, in one of the ways that it can be given: as many, in the
+# order of their partitions, each with exactly these options. That leaves no room for a storage more (an ext4 upper
+# directory would hide verified files), or for an option more (X-kata.dmverity.algorithm, .hashtype, .blocksize).
+erofs_rootfs if {
+	some image in erofs_images
+	some rootfs in image.rootfs
+	count(input.storages) == count(rootfs.options)
+	every i, storage in input.storages {
+		erofs_storage(storage)
+		storage.options == rootfs.options[i]
+	}
+}
+
+# All storages are one disk's: otherwise the agent would sort partitions of several disks together.
+erofs_storage(storage) if {
+	storage.driver in {"scsi", "blk"}
+	storage.source == input.storages[0].source
+	storage.fstype == "erofs"
+	storage.mount_point == erofs_mount_point
+	storage.shared == false
+	count(object.get(storage, "driver_options", [])) == 0
+	object.get(storage, "fs_group", null) == null
+}
+
+# Where the container's own rootfs is, by its id, and by no name that leads elsewhere.
+erofs_mount_point := path if {
+	regex.match("^[a-zA-Z0-9][a-zA-Z0-9_.-]*$", input.container_id)
+	path := concat("", ["/run/kata-containers/shared/containers/passthrough/", input.container_id, "/rootfs"])
+	input.OCI.Root.Path == path
+}
+
+# What is mounted over the image. Anything that the host can fill (bind) is let in at the places only that Kubernetes
+# and CRI-O fill in every container; a bind mount elsewhere would hide verified files.
+erofs_mounts if {
+	every mount in object.get(input.OCI, "Mounts", []) {
+		erofs_mount(mount)
+	}
+}
+
+# The kernel's own file systems, at their places.
+erofs_mount(mount) if mount.destination == erofs_kernel_mounts[mount.type_][_]
+
+erofs_kernel_mounts := {
+	"proc": ["/proc"],
+	"sysfs": ["/sys"],
+	"cgroup": ["/sys/fs/cgroup"],
+	"cgroup2": ["/sys/fs/cgroup"],
+	"devpts": ["/dev/pts"],
+	"mqueue": ["/dev/mqueue"],
+	"tmpfs": ["/dev", "/dev/shm", "/run"],
+}
+
+erofs_mount(mount) if {
+	mount.type_ == "bind"
+	mount.destination in erofs_host_files
+}
+
+erofs_host_files := {
+	"/dev/shm",
+	"/dev/termination-log",
+	"/etc/hostname",
+	"/etc/hosts",
+	"/etc/resolv.conf",
+	"/run/.containerenv",
+	"/var/run/.containerenv",
+	"/var/run/secrets/kubernetes.io/serviceaccount",
+	"/run/secrets/kubernetes.io/serviceaccount",
+}
+
+# The files for those places come with CopyFileRequest, into the one directory that they are bound from.
+CopyFileRequest if {
+	startswith(input.path, "/run/kata-containers/shared/containers/")
+	not contains(input.path, "..")
+	not contains(input.path, "/rootfs")
+}

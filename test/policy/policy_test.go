@@ -1,0 +1,223 @@
+package policy_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/open-policy-agent/opa/v1/rego"
+
+	"github.com/crio-erofs/crio-erofs/driver/measure"
+	"github.com/crio-erofs/crio-erofs/driver/volume"
+	"github.com/crio-erofs/crio-erofs/kata/expected"
+)
+
+const cid = "0123456789abcdef"
+
+const mountPoint = "/run/kata-containers/shared/containers/passthrough/" + cid + "/rootfs"
+
+// measurement makes one of an image with n layers, which seed tells from others.
+func measurement(seed, n int) *measure.Measurement {
+	v := func(i int) measure.Volume {
+		return measure.Volume{Size: 49152, Verity: volume.Verity{RootHash: fmt.Sprintf("%064x", 100*seed+i), Algorithm: "sha256",
+			HashType: 1, DataBlockSize: 4096, HashBlockSize: 4096, DataBlocks: 10, HashOffset: 40960, TreeOffset: 45056}}
+	}
+	image := v(99)
+	m := &measure.Measurement{Image: "docker://example.com/app", ConfigDigest: fmt.Sprintf("sha256:%064x", seed), Layout: volume.LayoutAligned,
+		ImageVolume: &image}
+	for i := range n {
+		m.Layers = append(m.Layers, measure.Layer{Volume: v(i)})
+	}
+	return m
+}
+
+type object = map[string]any
+
+// request is what the agent is asked, as its protocol buffers look in JSON (kata-containers src/agent/src/policy.rs).
+func request(options [][]string) object {
+	var storages []any
+	for _, o := range options {
+		storages = append(storages, object{"driver": "scsi", "driver_options": []string{}, "source": "0:1", "fstype": "erofs",
+			"options": o, "mount_point": mountPoint, "fs_group": nil, "shared": false})
+	}
+	return object{
+		"container_id": cid, "exec_id": cid, "devices": []any{}, "shared_mounts": []any{}, "storages": storages,
+		"OCI": object{"Root": object{"Path": mountPoint, "Readonly": false}, "Mounts": []any{
+			mount("/proc", "proc"), mount("/dev", "tmpfs"), mount("/etc/hosts", "bind"), mount("/dev/shm", "bind"),
+		}},
+	}
+}
+
+func mount(destination, kind string) object {
+	return object{"destination": destination, "type_": kind, "source": "x", "options": []string{"ro"}}
+}
+
+func eval(t *testing.T, version ast.RegoVersion, policy, rule string, input any) bool {
+	t.Helper()
+	b, err := json.Marshal(input)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var plain any // as the agent has it: from JSON
+	if err := json.Unmarshal(b, &plain); err != nil {
+		t.Fatal(err)
+	}
+	results, err := rego.New(rego.SetRegoVersion(version), rego.Query("data.agent_policy."+rule), rego.Module("policy.rego", policy),
+		rego.Input(plain)).Eval(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(results) != 1 || len(results[0].Expressions) != 1 {
+		t.Fatalf("results %+v", results) // the agent takes that for an error
+	}
+	allowed, ok := results[0].Expressions[0].Value.(bool)
+	if !ok {
+		t.Fatalf("result %+v", results[0].Expressions[0].Value)
+	}
+	return allowed
+}
+
+func storageOptions(t *testing.T, m *measure.Measurement) (layers, image [][]string) {
+	t.Helper()
+	s, err := expected.NewImageStorages(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.Rootfs[0].Options, s.Rootfs[1].Options
+}
+
+// TestCreateContainer asks with every version of Rego for containers of the images and for others.
+func TestCreateContainer(t *testing.T) {
+	app, pause := measurement(1, 3), measurement(2, 1)
+	policy, err := expected.Policy([]*measure.Measurement{app, pause})
+	if err != nil {
+		t.Fatal(err)
+	}
+	layers, image := storageOptions(t, app)
+	otherLayers, otherImage := storageOptions(t, measurement(3, 3))
+	pauseLayers, _ := storageOptions(t, pause)
+	change := func(f func(r object)) object {
+		r := request(layers)
+		f(r)
+		return r
+	}
+	storage := func(r object, i int) object { return r["storages"].([]any)[i].(object) }
+	edit := func(i int, key string, value any) object {
+		return change(func(r object) { storage(r, i)[key] = value })
+	}
+	for _, tt := range []struct {
+		name  string
+		allow bool
+		input object
+	}{
+		{"layers", true, request(layers)},
+		{"image volume", true, request(image)},
+		{"pause", true, request(pauseLayers)},
+		{"virtio-blk", true, change(func(r object) {
+			for i := range layers {
+				storage(r, i)["driver"], storage(r, i)["source"] = "blk", "02/00"
+			}
+		})},
+		{"another image's layers", false, request(otherLayers)},
+		{"another image's volume", false, request(otherImage)},
+		{"one layer of another image", false, request([][]string{layers[0], otherLayers[1], layers[2]})},
+		{"layers in another order", false, request([][]string{layers[1], layers[0], layers[2]})},
+		{"fewer layers", false, request(layers[:2])},
+		{"a layer more", false, request(append(append([][]string{}, layers...), otherLayers[0]))},
+		{"a layer twice", false, request(append(append([][]string{}, layers...), layers[2]))},
+		{"layers and image", false, request(append(append([][]string{}, layers...), image...))},
+		{"no storages", false, request(nil)},
+		{"an option more", false, edit(1, "options", append(append([]string{}, layers[1]...), "X-kata.dmverity.algorithm=sha1"))},
+		{"an option twice", false, edit(1, "options", append(append([]string{}, layers[1]...), layers[1][5]))},
+		{"verity not enabled", false, edit(1, "options", without(layers[1], "X-kata.dmverity-enabled=true"))},
+		{"directories to make", false, edit(0, "options", append(append([]string{}, layers[0]...), "X-kata.mkdir.path=/x:0755"))},
+		{"ext4 upper directory", false, change(func(r object) {
+			r["storages"] = append(r["storages"].([]any), object{"driver": "scsi", "driver_options": []string{}, "source": "0:2",
+				"fstype": "ext4", "options": []string{"rw", "X-kata.overlay-upper", "X-kata.multi-layer=true"}, "mount_point": mountPoint,
+				"fs_group": nil, "shared": false})
+		})},
+		{"ext4 in the place of a layer", false, edit(2, "fstype", "ext4")},
+		{"two disks", false, edit(1, "source", "0:2")},
+		{"another driver", false, edit(1, "driver", "nvdimm")},
+		{"driver options", false, edit(1, "driver_options", []string{"x"})},
+		{"shared", false, edit(1, "shared", true)},
+		{"another mount point", false, edit(1, "mount_point", "/run/kata-containers/other/rootfs")},
+		{"another container's root", false, change(func(r object) { r["container_id"] = "other" })},
+		{"an id that leads elsewhere", false, change(func(r object) { r["container_id"] = "../" + cid })},
+		{"another root path", false, change(func(r object) { r["OCI"].(object)["Root"] = object{"Path": "/"} })},
+		{"bind mount over a program", false, change(func(r object) { r["OCI"].(object)["Mounts"] = []any{mount("/usr/bin", "bind")} })},
+		{"bind mount over the root", false, change(func(r object) { r["OCI"].(object)["Mounts"] = []any{mount("/", "bind")} })},
+		{"overlay over a program", false, change(func(r object) { r["OCI"].(object)["Mounts"] = []any{mount("/usr", "overlay")} })},
+		{"tmpfs over a program", false, change(func(r object) { r["OCI"].(object)["Mounts"] = []any{mount("/usr", "tmpfs")} })},
+		{"shared mounts", false, change(func(r object) { r["shared_mounts"] = []any{object{"name": "x"}} })},
+		{"devices", false, change(func(r object) { r["devices"] = []any{object{"id": "x"}} })},
+	} {
+		for _, version := range []ast.RegoVersion{ast.RegoV0, ast.RegoV1} {
+			if got := eval(t, version, policy, "CreateContainerRequest", tt.input); got != tt.allow {
+				t.Errorf("%s (Rego %s): allowed is %t", tt.name, version, got)
+			}
+		}
+	}
+}
+
+func without(options []string, option string) (kept []string) {
+	for _, o := range options {
+		if o != option {
+			kept = append(kept, o)
+		}
+	}
+	return kept
+}
+
+func TestOtherRequests(t *testing.T) {
+	policy, err := expected.Policy([]*measure.Measurement{measurement(1, 2)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const dir = "/run/kata-containers/shared/containers/"
+	for _, tt := range []struct {
+		rule  string
+		input any
+		allow bool
+	}{
+		{"CopyFileRequest", object{"path": dir + cid + "-resolv.conf"}, true},
+		{"CopyFileRequest", object{"path": "/etc/passwd"}, false},
+		{"CopyFileRequest", object{"path": dir + "../../../etc/passwd"}, false},
+		{"CopyFileRequest", object{"path": mountPoint + "/bin/sh"}, false},
+		{"SetPolicyRequest", object{"policy": "x"}, false}, {"ExecProcessRequest", object{}, false},
+		{"StartContainerRequest", object{"container_id": cid}, true},
+	} {
+		if got := eval(t, ast.RegoV0, policy, tt.rule, tt.input); got != tt.allow {
+			t.Errorf("%s %v: allowed is %t", tt.rule, tt.input, got)
+		}
+	}
+}
+
+// TestInitData takes the policy through init data, which is a TOML file.
+func TestInitData(t *testing.T) {
+	m := measurement(1, 2)
+	b, err := expected.InitData([]*measure.Measurement{m})
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := expected.ParseInitData(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	layers, _ := storageOptions(t, m)
+	if !eval(t, ast.RegoV0, data[expected.InitDataPolicy], "CreateContainerRequest", request(layers)) {
+		t.Errorf("not allowed by %s", b)
+	}
+	if python, err := exec.LookPath("python3"); err == nil { // another reader of TOML
+		cmd := exec.CommandContext(t.Context(), python, "-c", "import sys, tomllib; d = tomllib.load(sys.stdin.buffer); "+
+			"print(d['version'], d['algorithm'], len(d['data']['policy.rego']))")
+		cmd.Stdin = strings.NewReader(string(b))
+		want := fmt.Sprintf("0.1.0 sha256 %d\n", len(data[expected.InitDataPolicy]))
+		if out, err := cmd.CombinedOutput(); err != nil || string(out) != want {
+			t.Errorf("%v: %s; want %s", err, out, want)
+		}
+	}
+}
