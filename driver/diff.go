@@ -28,7 +28,7 @@ func (d *Driver) openContents(chain []*layer) (*contents, error) {
 	c := &contents{}
 	for _, l := range chain {
 		if l.Kind == kindDirectory {
-			c.dirs = append(c.dirs, d.diffDir(l.ID))
+			c.dirs = append(c.dirs, d.storeOf(l).diffDir(l.ID))
 			continue
 		}
 		mnt, err := d.openVolume(l.Volume)
@@ -125,7 +125,7 @@ func (d *Driver) DiffSize(id string, idMappings *idtools.IDMappings, parent stri
 	case l.Kind == kindVolume:
 		return l.Size, nil
 	default:
-		return directory.Size(d.diffDir(id))
+		return directory.Size(d.storeOf(l).diffDir(id))
 	}
 }
 
@@ -139,7 +139,7 @@ func (d *Driver) DiffGetter(id string) (graphdriver.FileGetCloser, error) {
 	if l.Kind == kindVolume {
 		dir, err = d.openVolume(l.Volume)
 	} else {
-		dir, err = os.Open(d.diffDir(id))
+		dir, err = os.Open(d.storeOf(l).diffDir(id))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("files of layer %s: %w", id, err)

@@ -222,7 +222,7 @@ func (d *Driver) probeVerity(path string) error {
 // openHostMount mounts a volume of the store as containers are to have it, attached nowhere.
 func (d *Driver) openHostMount(name string) (*os.File, error) {
 	if !d.options.hostVerity {
-		return d.openVolumeFile(d.volumePath(name))
+		return d.openVolumeFile(d.homeOf(name).volumePath(name))
 	}
 	v, err := d.describeVolume(name)
 	if err != nil {

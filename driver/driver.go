@@ -25,6 +25,7 @@ func init() {
 // Driver implements containers/storage's graph driver.
 type Driver struct {
 	store
+	others   []store // additional image stores
 	options  options
 	verified verified
 	records  records
@@ -76,6 +77,9 @@ func open(home string, opts graphdriver.Options) (*Driver, error) {
 	d := &Driver{options: parsed, verified: verified{files: map[volume.FileID]*checkedFile{}}, refs: graphdriver.NewRefCounter(mountChecker{})}
 	d.naive = graphdriver.NewNaiveDiffDriver(d, graphdriver.NewNaiveLayerIDMapUpdater(d))
 	if err := d.openStore(home); err != nil {
+		return nil, err
+	}
+	if err := d.openImageStores(); err != nil {
 		return nil, err
 	}
 	d.lock.Lock()
@@ -131,14 +135,6 @@ func (d *Driver) Cleanup() error {
 		}
 	}
 	return errors.Join(append(errs, d.releaseAllMounts())...)
-}
-
-// AdditionalImageStores returns nothing: there is no support for them.
-func (d *Driver) AdditionalImageStores() []string { return nil }
-
-// Dedup has nothing to do: equal layers are one volume already.
-func (d *Driver) Dedup(graphdriver.DedupArgs) (graphdriver.DedupResult, error) {
-	return graphdriver.DedupResult{}, nil
 }
 
 // UpdateLayerIDMap gives the files of a new layer the owners that they have under another mapping.

@@ -43,7 +43,7 @@ func (d *Driver) addImage(m *volume.Manifest, chain []*layer) {
 		m.Image = &m.Volumes[0]
 		return
 	}
-	key, holder := imageKey(m.Volumes), imageHolder(chain)
+	key, holder := imageKey(m.Volumes), d.imageHolder(chain)
 	v := d.findImage(holder, key)
 	if v == nil {
 		var err error
@@ -70,6 +70,9 @@ func (d *Driver) whyNoImage(m *volume.Manifest) string {
 	}
 	for i := range m.Volumes {
 		switch v := &m.Volumes[i]; {
+		case d.options.image == ImageReflink && d.homeOf(nameOf(v)) != d.store && !d.sameDevice(v):
+			return fmt.Sprintf("the volume of layer %s is in an additional image store on another file system (%s), and "+
+				"erofs.image_volume=reflink makes image volumes only where blocks can be shared", v.LayerID, v.Path)
 		case v.Layout != volume.LayoutAligned:
 			return fmt.Sprintf("layer %s has a volume of layout %s, and only those of layout %s can be merged: remove the "+
 				"image and pull it again with erofs.layout=%s", v.LayerID, v.Layout, volume.LayoutAligned, volume.LayoutAligned)
@@ -82,8 +85,14 @@ func (d *Driver) whyNoImage(m *volume.Manifest) string {
 }
 
 // imageHolder returns the layer in whose directory the image volume of a chain is linked: the image's top layer, so that
-// all containers of the image share it and it goes away with the image.
-func imageHolder(chain []*layer) string { return chain[0].Parent }
+// all containers of the image share it and it goes away with the image. If that layer is in an additional image store, each
+// container holds it.
+func (d *Driver) imageHolder(chain []*layer) string {
+	if len(chain) > 1 && chain[1].home != "" {
+		return chain[0].ID
+	}
+	return chain[0].Parent
+}
 
 // holders returns the layers that may hold the image volume with which a container's layer is mounted.
 func (l *layer) holders() []string { return []string{l.ID, l.Parent} }

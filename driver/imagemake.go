@@ -25,6 +25,9 @@ func (d *Driver) makeImage(holder, key string, volumes []volume.ManifestVolume) 
 	if v := d.findImage(holder, key); v != nil {
 		return v, nil
 	}
+	if v, err := d.shareImage(holder, key); err != nil || v != nil {
+		return v, err
+	}
 	d.lock.Lock()
 	t, err := d.newTmp()
 	d.lock.Unlock()

@@ -50,6 +50,8 @@ type layer struct {
 	// ReadWrite is set for layers that CreateReadWrite made; these never become volumes.
 	ReadWrite bool `json:"read_write,omitempty"`
 
+	home string // of the store that it is in; empty: ours
+
 	// The rest is for volume layers.
 	Volume   string     `json:"volume,omitempty"`    // name of the directory in volumes/
 	RootHash string     `json:"root_hash,omitempty"` // in full; none: the volume has no hash tree
@@ -72,7 +74,16 @@ func (d *Driver) readLayer(id string) (*layer, error) {
 	if err := checkID(id); err != nil {
 		return nil, err
 	}
-	l, err := remembered[layer](&d.records, d.recordPath(id))
+	l, err := d.readRecord(d.store, id)
+	if errors.Is(err, graphdriver.ErrLayerUnknown) && len(d.others) > 0 {
+		return d.readForeign(id)
+	}
+	return l, err
+}
+
+// readRecord reads a layer's record in a store.
+func (d *Driver) readRecord(s store, id string) (*layer, error) {
+	l, err := remembered[layer](&d.records, s.recordPath(id))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("layer %s: %w", id, errors.Join(graphdriver.ErrLayerUnknown, err))
 	}
@@ -81,7 +92,10 @@ func (d *Driver) readLayer(id string) (*layer, error) {
 	}
 	if l.Version != storeVersion || l.ID != id || (l.Kind != kindDirectory && l.Kind != kindVolume) {
 		return nil, fmt.Errorf("layer %s: %s is of version %d, layer %q, kind %q; want version %d and this layer's id: "+
-			"remove the layer and pull its image again", id, d.recordPath(id), l.Version, l.ID, l.Kind, storeVersion)
+			"remove the layer and pull its image again", id, s.recordPath(id), l.Version, l.ID, l.Kind, storeVersion)
+	}
+	if s != d.store {
+		l.home = s.home
 	}
 	return l, nil
 }
@@ -109,7 +123,7 @@ func (d *Driver) rootOf(l *layer) (rootAttrs, error) {
 	if l.Kind == kindVolume && l.Root != nil {
 		return *l.Root, nil
 	}
-	return statRoot(d.diffDir(l.ID))
+	return statRoot(d.storeOf(l).diffDir(l.ID))
 }
 
 func statRoot(dir string) (rootAttrs, error) {
@@ -151,7 +165,10 @@ func (d *Driver) Exists(id string) bool {
 	if checkID(id) != nil {
 		return false
 	}
-	_, err := os.Lstat(d.recordPath(id))
+	if exists(d.recordPath(id)) {
+		return true
+	}
+	_, err := d.readForeign(id)
 	return err == nil
 }
 

@@ -22,7 +22,7 @@ func (d *Driver) describe(chain []*layer) (*volume.Manifest, error) {
 			m.DiffIDs = append(m.DiffIDs, l.DiffID)
 			continue
 		}
-		empty, err := isEmpty(d.diffDir(l.ID))
+		empty, err := isEmpty(d.storeOf(l).diffDir(l.ID))
 		if err != nil {
 			return nil, fmt.Errorf("layer %s: %w", l.ID, err)
 		}
@@ -32,7 +32,7 @@ func (d *Driver) describe(chain []*layer) (*volume.Manifest, error) {
 		}
 	}
 	for _, l := range volume.Distinct(layers, func(l *layer) string { return l.Volume }) {
-		v, err := d.describeVolume(l.Volume)
+		v, err := d.describeIn(d.storeOf(l), l.Volume)
 		if err != nil {
 			return nil, fmt.Errorf("layer %s: %w", l.ID, err)
 		}
@@ -50,7 +50,11 @@ func (d *Driver) describe(chain []*layer) (*volume.Manifest, error) {
 
 // describeVolume returns what manifests say of a volume. A file that is not as large as it must be is an error.
 func (d *Driver) describeVolume(name string) (*volume.ManifestVolume, error) {
-	path := d.volumePath(name)
+	return d.describeIn(d.homeOf(name), name)
+}
+
+func (d *Driver) describeIn(s store, name string) (*volume.ManifestVolume, error) {
+	path := s.volumePath(name)
 	file, err := stampOf(path)
 	if err != nil {
 		return nil, fmt.Errorf("%w: remove the images that use the volume and pull them again", err)
@@ -59,7 +63,7 @@ func (d *Driver) describeVolume(name string) (*volume.ManifestVolume, error) {
 		v := known.(volume.ManifestVolume)
 		return &v, nil
 	}
-	desc, err := d.readDescription(name)
+	desc, err := s.readDescription(name)
 	if err != nil {
 		return nil, err
 	}

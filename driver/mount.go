@@ -136,7 +136,7 @@ func (d *Driver) lowerDirs(s *stack) ([]string, error) {
 // lowerDir returns the directory with a layer's content and sees to it that the content is mounted there.
 func (d *Driver) lowerDir(l *layer) (string, error) {
 	if l.Kind == kindDirectory {
-		return d.diffDir(l.ID), nil
+		return d.storeOf(l).diffDir(l.ID), nil
 	}
 	return d.hostMount(l.Volume), d.mountVolume(l.Volume)
 }

@@ -43,15 +43,16 @@ const (
 
 // options are the driver's settings, out of storage_option = ["erofs.KEY=VALUE"].
 type options struct {
-	layout     volume.Layout
-	tree       bool // new volumes get a hash tree
-	verify     bool // volumes are checked before they are used
-	mount      MountMode
-	hostVerity bool // the host mounts volumes through dm-verity
-	image      ImageMode
-	rwDisk     bool        // containers in VMs get a disk for what they write
-	rwSize     int64       // of that disk, in bytes
-	quota      quota.Quota // of what a container writes on the host, if containers/storage names no other
+	layout      volume.Layout
+	tree        bool // new volumes get a hash tree
+	verify      bool // volumes are checked before they are used
+	mount       MountMode
+	hostVerity  bool     // the host mounts volumes through dm-verity
+	imageStores []string // graph roots of additional image stores
+	image       ImageMode
+	rwDisk      bool        // containers in VMs get a disk for what they write
+	rwSize      int64       // of that disk, in bytes
+	quota       quota.Quota // of what a container writes on the host, if containers/storage names no other
 }
 
 // check refuses settings that do not go together.
@@ -89,6 +90,7 @@ var settings = []setting{
 	oneOf("image_volume", func(o *options, v ImageMode) { o.image = v }, ImageReflink, ImageCopy, ImageOff),
 	oneOf("rw_layer", func(o *options, v string) { o.rwDisk = v == "ext4" }, "memory", "ext4"),
 	{key: "rw_size", values: []string{"10G"}, form: "a size such as 10G", apply: setRWSize},
+	{key: "imagestore", values: []string{""}, form: "the path of a graph root", apply: addImageStores},
 	{key: "size", values: []string{"0"}, form: "a size such as 10G", apply: func(o *options, v string) (err error) {
 		o.quota.Size, err = parseSize(v)
 		return err

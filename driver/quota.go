@@ -184,7 +184,7 @@ func (d *Driver) recoverQuotas() error {
 		return err
 	}
 	for _, e := range entries {
-		if !e.IsDir() || d.Exists(e.Name()) {
+		if !e.IsDir() || exists(d.recordPath(e.Name())) {
 			continue // not a directory: the device node that containers/storage makes for quotactl(2)
 		}
 		if err := d.removeQuota(e.Name()); err != nil {

@@ -1,6 +1,7 @@
 package driver
 
 import (
+	"fmt"
 	"slices"
 
 	graphdriver "github.com/containers/storage/drivers"
@@ -20,6 +21,9 @@ func (d *Driver) prepare(id string, opts graphdriver.MountOpts) (*stack, error) 
 	chain, err := d.chain(id)
 	if err != nil {
 		return nil, err
+	}
+	if home := chain[0].home; home != "" {
+		return nil, fmt.Errorf("it is in the additional image store %s, and cannot be mounted by itself", home)
 	}
 	s := &stack{chain: chain}
 	if chain[0].Kind != kindDirectory || slices.Contains(opts.Options, "ro") {

@@ -70,7 +70,7 @@ func (d *Driver) Metadata(id string) (map[string]string, error) {
 		if lower.Kind == kindVolume {
 			dirs = append(dirs, d.hostMount(lower.Volume))
 		} else {
-			dirs = append(dirs, d.diffDir(lower.ID))
+			dirs = append(dirs, d.storeOf(lower).diffDir(lower.ID))
 		}
 	}
 	if len(ids) > 0 {
@@ -80,12 +80,13 @@ func (d *Driver) Metadata(id string) (map[string]string, error) {
 }
 
 func (d *Driver) volumeMetadata(m map[string]string, l *layer) error {
-	desc, err := d.readDescription(l.Volume)
+	home := d.storeOf(l)
+	desc, err := home.readDescription(l.Volume)
 	if err != nil {
 		return err
 	}
 	maps.Copy(m, map[string]string{
-		"Volume":        d.volumePath(l.Volume),
+		"Volume":        home.volumePath(l.Volume),
 		"VolumeSize":    strconv.FormatInt(desc.Size, 10),
 		"Layout":        string(desc.Layout),
 		"FormatVersion": strconv.Itoa(desc.FormatVersion),
@@ -93,7 +94,7 @@ func (d *Driver) volumeMetadata(m map[string]string, l *layer) error {
 	})
 	if v := desc.Verity; v != nil {
 		maps.Copy(m, map[string]string{
-			"VerityFile":    d.volumeDir(l.Volume) + "/" + volume.VerityFileName,
+			"VerityFile":    home.volumeDir(l.Volume) + "/" + volume.VerityFileName,
 			"RootHash":      v.RootHash,
 			"DataBlockSize": strconv.FormatUint(uint64(v.DataBlockSize), 10),
 			"DataBlocks":    strconv.FormatUint(v.DataBlocks, 10),

@@ -88,7 +88,15 @@ func (s store) checkVersion() error {
 		file.Version = storeVersion
 		return writeJSON(s.versionPath(), file, 0o644, durable)
 	}
-	if err != nil {
+	return s.knownVersion()
+}
+
+// knownVersion refuses a store that a newer driver has written.
+func (s store) knownVersion() error {
+	var file struct {
+		Version int `json:"version"`
+	}
+	if err := readJSON(s.versionPath(), &file); err != nil {
 		return fmt.Errorf("store version: %w; restore the file's content, which is {\"version\":%d}, or wipe the store "+
 			"(crio wipe -f) and let images be pulled again", err, storeVersion)
 	}

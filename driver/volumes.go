@@ -37,8 +37,8 @@ func contentOf(desc *volume.Description) string {
 func volumeName(desc *volume.Description) string { return contentOf(desc)[:volumeNameLen] }
 
 // readDescription reads what volume.json says of a volume.
-func (d *Driver) readDescription(name string) (*volume.Description, error) {
-	path := filepath.Join(d.volumeDir(name), descriptionFile)
+func (s store) readDescription(name string) (*volume.Description, error) {
+	path := filepath.Join(s.volumeDir(name), descriptionFile)
 	desc := &volume.Description{}
 	if err := readJSON(path, desc); err != nil {
 		return nil, fmt.Errorf("description of volume %s: %w", name, err)
@@ -136,6 +136,9 @@ func (d *Driver) dropVolume(name string) error {
 	used, err := d.volumeUsed(name)
 	if err != nil || used {
 		return err
+	}
+	if d.homeOf(name) != d.store {
+		return nil // the host mount is of a volume in another store
 	}
 	// Nobody needs the host mount, in no mount namespace, and removing the mount point takes it out of all of them.
 	if err := unmount(d.hostMount(name)); err != nil {

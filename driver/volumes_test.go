@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -35,6 +36,10 @@ func TestDedup(t *testing.T) {
 	}
 	if m1["Volume"] != m2["Volume"] || m1["RootHash"] == "" {
 		t.Errorf("volumes %q and %q, want one with a root hash", m1["Volume"], m2["Volume"])
+	}
+	saved, err := d.Dedup(graphdriver.DedupArgs{Layers: []string{"base1", "top1", "base2", "top2"}})
+	if err != nil || strconv.FormatUint(saved.Deduped, 10) != m1["VolumeSize"] {
+		t.Errorf("deduplication saved %+v, %v; want the %s bytes of the shared volume", saved, err, m1["VolumeSize"])
 	}
 	if err := d.Remove("top1"); err != nil {
 		t.Fatal(err)
