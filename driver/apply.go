@@ -13,6 +13,7 @@ import (
 	"github.com/containers/storage/pkg/directory"
 	"github.com/containers/storage/pkg/idtools"
 
+	"github.com/crio-erofs/crio-erofs/driver/erofs"
 	"github.com/crio-erofs/crio-erofs/driver/volume"
 )
 
@@ -106,22 +107,25 @@ func (d *Driver) convert(l *layer, diff io.Reader) (size int64, err error) {
 	if err = os.Mkdir(dir, dirMode); err != nil {
 		return 0, err
 	}
-	desc, err := d.buildVolume(dir, diff)
+	desc, stats, err := d.buildVolume(dir, diff)
 	if err != nil {
 		return 0, err
 	}
-	usage, root, err := d.examine(filepath.Join(dir, volumeFile))
+	root, err := d.examine(filepath.Join(dir, volumeFile))
 	if err != nil {
 		return 0, err
 	}
-	return usage.Size, d.makeVolumeLayer(dir, desc, l.ID, usage, root)
+	return stats.Bytes, d.makeVolumeLayer(dir, desc, l.ID, stats, root)
 }
 
 // buildVolume writes a layer's volume and what belongs to it to dir, and syncs it all.
-func (d *Driver) buildVolume(dir string, diff io.Reader) (*volume.Description, error) {
-	return writeVolume(dir, func(out *os.File) (*volume.Description, error) {
-		return volume.Build(out, diff, volume.BuildOptions{Layout: d.options.layout, NoVerity: !d.options.tree})
+func (d *Driver) buildVolume(dir string, diff io.Reader) (*volume.Description, *erofs.Stats, error) {
+	stats := &erofs.Stats{}
+	options := volume.BuildOptions{Layout: d.options.layout, NoVerity: !d.options.tree, Stats: stats}
+	desc, err := writeVolume(dir, func(out *os.File) (*volume.Description, error) {
+		return volume.Build(out, diff, options)
 	})
+	return desc, stats, err
 }
 
 // writeVolume makes a volume with what write writes, and what belongs to it, in dir, and syncs it all.
@@ -155,24 +159,20 @@ func writeVolume(dir string, write func(*os.File) (*volume.Description, error)) 
 	return desc, writeJSON(filepath.Join(dir, descriptionFile), desc, 0o444, durable)
 }
 
-// examine mounts a new volume, out of sight, and walks all of it. So no volume gets into the store that this kernel
-// would not mount, or has an inode that it cannot read.
-func (d *Driver) examine(path string) (*directory.DiskUsage, *rootAttrs, error) {
+// examine mounts a new volume, out of sight, and looks at its root directory. So no volume gets into the store that this
+// kernel would not mount.
+func (d *Driver) examine(path string) (*rootAttrs, error) {
 	mnt, err := d.openVolumeFile(path)
 	if err != nil {
-		return nil, nil, fmt.Errorf("examine the new volume: %w", err)
+		return nil, fmt.Errorf("examine the new volume: %w", err)
 	}
 	defer mnt.Close()
-	usage, err := directory.Usage(fdPath(mnt))
-	if err != nil {
-		return nil, nil, fmt.Errorf("examine the new volume: %w", err)
-	}
 	root, err := statRoot(fdPath(mnt))
-	return usage, &root, err
+	return &root, err
 }
 
 // makeVolumeLayer publishes the volume in dir as the content of the layer.
-func (d *Driver) makeVolumeLayer(dir string, desc *volume.Description, id string, usage *directory.DiskUsage,
+func (d *Driver) makeVolumeLayer(dir string, desc *volume.Description, id string, stats *erofs.Stats,
 	root *rootAttrs) error {
 	d.lock.Lock()
 	defer d.lock.Unlock()
@@ -198,7 +198,7 @@ func (d *Driver) makeVolumeLayer(dir string, desc *volume.Description, id string
 	if desc.Verity != nil {
 		l.RootHash = desc.Verity.RootHash
 	}
-	l.Size, l.Inodes, l.Root = usage.Size, usage.InodeCount, root
+	l.Size, l.Inodes, l.Root = stats.Bytes, stats.Inodes, root
 	if err := d.publish(dir, desc, l, &old); err != nil {
 		return err
 	}

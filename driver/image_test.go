@@ -127,6 +127,9 @@ func TestImageVolume(t *testing.T) {
 		}
 	}
 	wantNames(t, root, "volumes", 4)
+	if meta, err := d.Metadata(top); err != nil || meta["ImageVolume"] != first.Image.Path {
+		t.Errorf("metadata %v, %v; want the image volume %s", meta, err, first.Image.Path)
+	}
 	checkFile(t, first.Image)
 	for _, v := range first.Volumes {
 		checkFile(t, &v)

@@ -112,7 +112,7 @@ func (d *Driver) newVolume() (path string, done func() error, err error) {
 		return "", nil, errors.Join(err, t.remove())
 	}
 	// 1024 zero bytes are a tar without entries.
-	if _, err := d.buildVolume(dir, bytes.NewReader(make([]byte, 1024))); err != nil {
+	if _, _, err := d.buildVolume(dir, bytes.NewReader(make([]byte, 1024))); err != nil {
 		return "", nil, errors.Join(err, t.remove())
 	}
 	return filepath.Join(dir, volumeFile), t.remove, nil

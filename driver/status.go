@@ -92,6 +92,9 @@ func (d *Driver) volumeMetadata(m map[string]string, l *layer) error {
 		"FormatVersion": strconv.Itoa(desc.FormatVersion),
 		"DiffID":        l.DiffID,
 	})
+	if r, err := d.readImage(l.ID); err == nil && r != nil {
+		m["ImageVolume"] = d.volumePath(r.Volume)
+	}
 	if v := desc.Verity; v != nil {
 		maps.Copy(m, map[string]string{
 			"VerityFile":    home.volumeDir(l.Volume) + "/" + volume.VerityFileName,

@@ -1,10 +1,15 @@
 package driver_test
 
 import (
+	"archive/tar"
 	"strings"
 	"testing"
 
 	graphdriver "github.com/containers/storage/drivers"
+	"github.com/containers/storage/pkg/directory"
+
+	"github.com/crio-erofs/crio-erofs/driver/volume"
+	fstest "github.com/crio-erofs/crio-erofs/test/tree"
 )
 
 func TestStatus(t *testing.T) {
@@ -23,6 +28,28 @@ func TestStatus(t *testing.T) {
 	}
 	if status["Backing Filesystem"] == "" {
 		t.Error("no backing file system")
+	}
+}
+
+// TestVolumeUsage wants a volume layer to be as large as what is in it, all kinds of files counted as the kernel shows
+// them.
+func TestVolumeUsage(t *testing.T) {
+	needRoot(t)
+	layer := makeTar(t, dir("d"), file{name: "d/a", content: strings.Repeat("a", 5000)}, file{name: "empty"},
+		file{name: "hard", link: "d/a", kind: tar.TypeLink}, file{name: "soft", link: "d/a", kind: tar.TypeSymlink},
+		file{name: "null", kind: tar.TypeChar}, file{name: "fifo", kind: tar.TypeFifo}, file{name: ".wh.gone"},
+		file{name: "d/.wh..wh..opq"}, file{name: "implied/too", content: "x"}, file{name: "empty", content: "now not"})
+	for _, layout := range volume.Layouts {
+		d, _ := newDriver(t, "erofs.layout="+string(layout))
+		apply(t, d, "layer", "", layer)
+		want, err := directory.Usage(fstest.MountVolume(t, volumeOf(t, d, "layer")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := d.ReadWriteDiskUsage("layer")
+		if err != nil || *got != *want {
+			t.Errorf("%s: %+v, %v; the kernel shows %+v", layout, got, err, want)
+		}
 	}
 }
 

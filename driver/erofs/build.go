@@ -14,6 +14,7 @@ import (
 type Stats struct {
 	Entries       int64 // of the tar
 	Inodes        int64 // of the image
+	Bytes         int64 // sum of the sizes of all that is no directory, as stat(2) has them; hard links count once
 	SkippedXattrs int64 // attributes that an image does not keep, see docs/format.md
 }
 
@@ -53,7 +54,7 @@ func (l *layerReader) writeMetadata(w io.Writer, blocks uint64, bits uint8) (*Im
 	if err != nil {
 		return nil, err
 	}
-	l.stats.Inodes = img.Stats.Inodes
+	l.stats.Inodes, l.stats.Bytes = img.Stats.Inodes, img.Stats.Bytes
 	img.Stats = l.stats
 	return img, nil
 }
@@ -77,6 +78,11 @@ func writeMetadata(w io.Writer, root *node, blocks uint64, bits uint8) (*Image, 
 	img := &Image{
 		Blocks: plan.metaBlock + (plan.metaSize+BlockSize-1)&^(BlockSize-1)>>bits,
 		Stats:  Stats{Inodes: int64(len(plan.nodes))},
+	}
+	for _, n := range plan.nodes {
+		if !n.isDir() {
+			img.Stats.Bytes += int64(n.size)
+		}
 	}
 	img.Head = head(plan, img.Blocks, uuid)
 	return img, nil

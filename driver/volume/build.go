@@ -17,6 +17,9 @@ type BuildOptions struct {
 	NoVerity bool   // neither tree nor superblock
 	NoDiffID bool   // do not compute the layer's diffID; not for LayoutTarfs, which has it in the volume
 
+	// Stats, if not nil, gets what the layer had.
+	Stats *erofs.Stats
+
 	// Progress, if not nil, is told now and then how many bytes of the layer's tar have been read.
 	Progress func(bytes int64)
 }
@@ -46,9 +49,12 @@ func Build(out *os.File, layer io.Reader, opts BuildOptions) (*Description, erro
 		w.leaves = &verity.Leaves{SpoolDir: filepath.Dir(out.Name())}
 		defer w.leaves.Close()
 	}
-	d, _, err := w.volume(opts.Layout)
+	d, img, err := w.volume(opts.Layout)
 	if err != nil {
 		return nil, err
+	}
+	if opts.Stats != nil {
+		*opts.Stats = img.Stats
 	}
 	if err := out.Truncate(d.Size); err != nil { // the end may be a hole
 		return nil, fmt.Errorf("volume: %w", err)
