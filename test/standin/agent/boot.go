@@ -37,6 +37,9 @@ func Boot() error {
 	if err := LoadModules("/modules"); err != nil {
 		return err
 	}
+	if err := readInitData("/initdata.toml"); err != nil {
+		return err
+	}
 	if err := leaveRootfs(); err != nil {
 		return err
 	}

@@ -42,6 +42,9 @@ func (c *container) create(r *agentapi.CreateContainerRequest) (err error) {
 			err = errors.Join(err, c.release())
 		}
 	}()
+	if err = wanted.check(r.Storages); err != nil {
+		return err
+	}
 	if c.rootfs, err = mountStorages(c.id, r.Storages); err != nil {
 		return err
 	}

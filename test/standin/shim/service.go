@@ -22,6 +22,10 @@ import (
 // EnvMemory is the guest's memory in MiB; upper layers are in it too.
 const EnvMemory = "KATA_STANDIN_MEMORY_MIB"
 
+// EnvInitData names a file with init data for VMs (crio-erofs measure --format initdata). Kata takes it from the pod's
+// annotation cc_init_data, and the hardware vouches for its digest.
+const EnvInitData = "KATA_STANDIN_INITDATA"
+
 // service is containerd.task.v2.Task for one sandbox.
 type service struct {
 	sandboxID string
@@ -108,6 +112,11 @@ func (s *service) config() (vm.Config, error) {
 	if v := os.Getenv(EnvMemory); v != "" {
 		if cfg.MemoryMiB, err = strconv.Atoi(v); err != nil || cfg.MemoryMiB < 256 {
 			return cfg, fmt.Errorf("%s=%q is not a number of at least 256", EnvMemory, v)
+		}
+	}
+	if path := os.Getenv(EnvInitData); path != "" {
+		if cfg.InitData, err = os.ReadFile(path); err != nil {
+			return cfg, fmt.Errorf("%s: %w", EnvInitData, err)
 		}
 	}
 	return cfg, nil

@@ -39,6 +39,9 @@ type Config struct {
 	Files     *guest.Files
 	MemoryMiB int // 0: DefaultMemoryMiB
 	CPUs      int // 0: DefaultCPUs
+
+	// InitData, if not nil, is put beside the agent, in what a confidential VM is measured with when it is started.
+	InitData []byte
 }
 
 // Defaults of a Config.
@@ -79,6 +82,14 @@ func Boot(ctx context.Context, cfg Config) (*VM, error) {
 
 func boot(ctx context.Context, cfg Config) (*VM, error) {
 	began := time.Now()
+	if cfg.InitData != nil {
+		files := *cfg.Files
+		files.Initrd = filepath.Join(cfg.Dir, guest.InitrdName)
+		if err := guest.AppendFile(files.Initrd, cfg.Files.Initrd, guest.InitDataName, cfg.InitData); err != nil {
+			return nil, fmt.Errorf("init data: %w", err)
+		}
+		cfg.Files = &files
+	}
 	v := &VM{console: filepath.Join(cfg.Dir, "console.log"), done: make(chan struct{})}
 	agentConn, agentFile, err := socketPair("agent")
 	if err != nil {
