@@ -112,6 +112,12 @@ func (d *Driver) openStore(home string) error {
 	if d.backingFS, err = fsName(d.home); err != nil {
 		return err
 	}
+	if err := d.checkForeign(); err != nil {
+		return err
+	}
+	if err := d.checkWritable(); err != nil {
+		return err
+	}
 	if d.lock, err = lockfile.GetLockFile(d.lockPath()); err != nil {
 		return err
 	}

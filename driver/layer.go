@@ -181,6 +181,12 @@ func (d *Driver) ListLayers() ([]string, error) {
 	ids := make([]string, 0, len(entries))
 	depths := make(map[string]int, len(entries))
 	for _, e := range entries {
+		// What is foreign must not be listed: containers/storage has layers removed that it does not know.
+		if foreign, err := d.isForeign(e.Name()); err != nil {
+			return nil, err
+		} else if foreign {
+			continue
+		}
 		ids = append(ids, e.Name())
 		// A layer with a damaged record is listed, or it could never be removed.
 		if chain, err := d.chain(e.Name()); err == nil {

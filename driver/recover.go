@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
+	"slices"
 
 	"github.com/sirupsen/logrus"
 )
@@ -34,6 +36,12 @@ func (d *Driver) recoverLayers() error {
 		l, err := d.readLayer(id)
 		switch {
 		case errors.Is(err, fs.ErrNotExist), isEmptyFile(d.recordPath(id)):
+			if foreign, err := d.isForeign(id); err != nil {
+				return err
+			} else if foreign {
+				warnForeign(d.layerDir(id))
+				continue
+			}
 			logrus.Infof("Removing layer %s, which was not finished", id)
 			if err := d.removeLocked(id); err != nil {
 				return err
@@ -75,6 +83,10 @@ func (d *Driver) recoverVolumes() error {
 			return err
 		}
 		for _, name := range names {
+			if !isVolumeName(name) {
+				warnForeign(filepath.Join(dir, name))
+				continue
+			}
 			if err := d.dropVolume(name); err != nil {
 				return err
 			}
@@ -89,7 +101,7 @@ func (d *Driver) releaseAllMounts() error {
 	if err != nil {
 		return err
 	}
-	return d.releaseMounts(names, nil)
+	return d.releaseMounts(slices.DeleteFunc(names, func(name string) bool { return !isVolumeName(name) }), nil)
 }
 
 func namesIn(dir string) ([]string, error) {

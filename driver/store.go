@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 
@@ -69,6 +70,19 @@ func (s store) makeDirs() error {
 		}
 	}
 	return makeDir(s.emptyDir(), 0o555)
+}
+
+// checkWritable opens the lock's file as containers/storage will, which panics if it cannot.
+func (s store) checkWritable() error {
+	f, err := os.OpenFile(s.lockPath(), os.O_RDWR|os.O_CREATE, 0o644)
+	if errors.Is(err, unix.EROFS) {
+		return fmt.Errorf("%w: the kernel makes a file system read-only after an error of its disk: see dmesg, repair it "+
+			"(fsck), and mount it writable again (mount -o remount,rw)", err)
+	}
+	if err != nil {
+		return err
+	}
+	return f.Close()
 }
 
 func makeDir(dir string, mode os.FileMode) error {
@@ -161,6 +175,10 @@ func (s store) clearTmp() error {
 	}
 	for _, e := range entries {
 		path := filepath.Join(s.tmpDir(), e.Name())
+		if _, err := strconv.ParseUint(e.Name(), 10, 64); err != nil {
+			warnForeign(path) // os.MkdirTemp makes numbers
+			continue
+		}
 		lock, err := lockDir(path, unix.LOCK_EX|unix.LOCK_NB)
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.EWOULDBLOCK) {
 			continue // its owner has just removed it, or is alive

@@ -40,6 +40,9 @@ func (c *Call) Path() string {
 	return ""
 }
 
+// Text returns the string that an argument of the call points to.
+func (c *Call) Text(arg int) string { return c.text(c.n.args[arg]) }
+
 // Within says whether the call is about something below a directory, a loop device, or a mount that is being made.
 func (c *Call) Within(dir string) bool {
 	e := table[uint32(c.n.nr)]
