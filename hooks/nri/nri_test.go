@@ -211,6 +211,31 @@ func pluginsOf(t *testing.T, c runtimeConfig) (pids []string) {
 	return pids
 }
 
+// TestShimIsThere gives volumes to pods whose sandbox came through the shim, and to no others.
+func TestShimIsThere(t *testing.T) {
+	c := newConfig(t)
+	preinstall(t, c)
+	r := startRuntime(t, c)
+	mountPoint := container(t, "")
+	bundle, shim := t.TempDir(), t.TempDir()
+	annotations := hostile(mountPoint)
+	annotations["io.kubernetes.cri-o.ResolvPath"] = filepath.Join(bundle, "resolv.conf")
+	const want = "handler kata-erofs asks for mode layer-verity, but its runtime is not crio-erofs's shim (no shim has left"
+	if a := r.create(annotations); !strings.Contains(a.Error, want) {
+		t.Errorf("got %+v, want an error with %q", a, want)
+	}
+	for path, text := range map[string]string{
+		filepath.Join(bundle, "address"): "unix://" + shim + "/sock", filepath.Join(shim, "state.json"): "{}",
+	} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if a := r.create(annotations); a.Error != "" || a.Annotations[kata.AnnotationMode] != "layer-verity" {
+		t.Errorf("got %+v", a)
+	}
+}
+
 // A mistake in the settings stops the handlers that they are about, and nothing else.
 func TestPreinstalledSettings(t *testing.T) {
 	mountPoint := container(t, "")

@@ -3,6 +3,7 @@ package nri
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -21,6 +22,10 @@ const (
 
 	// guardTimeout bounds the guard, in seconds. It reads two small files.
 	guardTimeout = 10
+
+	// annotationResolvPath is where CRI-O says where the pod's resolv.conf is: in the bundle of its sandbox (cri-o 1.34,
+	// internal/lib/sandbox/infra.go, createResolvConf).
+	annotationResolvPath = "io.kubernetes.cri-o.ResolvPath"
 )
 
 // Plugin answers the runtime's questions. Its methods are NRI's; a new connection needs no new Plugin.
@@ -28,7 +33,8 @@ type Plugin struct {
 	Configuration hooks.Configuration
 
 	// Guard is the program that containers with volumes get as a hook of their own: "Guard oci createRuntime" fails if
-	// the runtime has not passed the container through the shim. Empty: none.
+	// the runtime has not passed the container through the shim. Empty: none, and it does not matter which runtime
+	// there is.
 	Guard string
 
 	// unusable is why the runtime's settings for the plugin cannot be applied.
@@ -86,7 +92,24 @@ func (p *Plugin) annotate(ctx context.Context, pod *api.PodSandbox, c *api.Conta
 	if err != nil {
 		return nil, err
 	}
-	return a, hooks.Enforce(ctx, p.Configuration.Trust(), a, container)
+	if err := hooks.Enforce(ctx, p.Configuration.Trust(), a, container); err != nil {
+		return nil, err
+	}
+	return a, p.checkShim(a, annotations[annotationResolvPath])
+}
+
+// checkShim makes sure that the pod's sandbox was started by our shim, which is what will attach the container's volumes.
+// Kata's runtime-rs heeds no hook of a container (see package oci), so that there the guard would come to nothing.
+func (p *Plugin) checkShim(a *hooks.Adjustment, resolvPath string) error {
+	if p.Guard == "" || !modes.HasVolumes(a.Mode) || resolvPath == "" {
+		return nil
+	}
+	if err := hooks.ThroughShim(filepath.Dir(resolvPath)); err != nil {
+		return fmt.Errorf("handler %s asks for mode %s, but its runtime is not crio-erofs's shim (%w): set its "+
+			"runtime_path to containerd-shim-%s-v2, a link to the shim, or take it out of the configuration",
+			a.Handler.Name, a.Mode, err, a.Handler.Name)
+	}
+	return nil
 }
 
 func (p *Plugin) adjustment(a *hooks.Adjustment, c *api.Container) *api.ContainerAdjustment {

@@ -2,17 +2,13 @@ package oci
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
-	"golang.org/x/sys/unix"
 
+	"github.com/crio-erofs/crio-erofs/hooks"
 	"github.com/crio-erofs/crio-erofs/kata"
 	"github.com/crio-erofs/crio-erofs/kata/modes"
 )
@@ -21,13 +17,6 @@ const (
 	// maxState and maxConfig bound what is read of a container's state and configuration.
 	maxState  = 4 << 20
 	maxConfig = 16 << 20
-
-	// The shim writes its address into the bundle of every container that it starts; beside the socket there is its
-	// state (docs/shim.md). Other shims have their sockets in directories without one.
-	addressFile    = "address"
-	addressPrefix  = "unix://"
-	shimSocketFile = "sock"
-	shimStateFile  = "state.json"
 )
 
 // Guard reads a container's state (specs.State, JSON) as an OCI runtime hands it to its hooks. It returns an error if
@@ -45,7 +34,7 @@ func Guard(state io.Reader) error {
 	if err != nil || asked == "" {
 		return err
 	}
-	if err := throughShim(s.Bundle); err != nil {
+	if err := hooks.ThroughShim(s.Bundle); err != nil {
 		return fmt.Errorf("container %s asks for mode %s, but its runtime is not crio-erofs's shim (%w): it would get a "+
 			"directory of the host instead; use a RuntimeClass whose handler has the shim as runtime_path, or remove "+
 			"the annotation %s", s.ID, asked, err, kata.AnnotationRequest)
@@ -58,7 +47,7 @@ func Guard(state io.Reader) error {
 }
 
 func readState(r io.Reader) (*specs.State, error) {
-	b, err := readAtMost(r, maxState)
+	b, err := hooks.ReadAtMost(r, maxState)
 	if err != nil {
 		return nil, fmt.Errorf("container's state on standard input: %w", err)
 	}
@@ -75,7 +64,7 @@ func readState(r io.Reader) (*specs.State, error) {
 // readAnnotations takes them from the bundle's configuration: runtimes need not repeat them in the state.
 func readAnnotations(bundle string) (map[string]string, error) {
 	path := filepath.Join(bundle, "config.json")
-	b, err := readFile(path, maxConfig)
+	b, err := hooks.ReadFile(path, maxConfig)
 	if err != nil {
 		return nil, fmt.Errorf("container's configuration: %w", err)
 	}
@@ -105,55 +94,4 @@ func demand(annotations map[string]string) (kata.Mode, error) {
 		}
 	}
 	return "", nil
-}
-
-// throughShim fails if the container of this bundle was not started by the shim. Only root writes in a bundle.
-func throughShim(bundle string) error {
-	path := filepath.Join(bundle, addressFile)
-	b, err := readFile(path, unix.PathMax)
-	if errors.Is(err, fs.ErrNotExist) {
-		return errors.New("no shim has left its address in the bundle")
-	}
-	if err != nil {
-		return err
-	}
-	address := strings.TrimSpace(string(b))
-	socket, ok := strings.CutPrefix(address, addressPrefix)
-	state := filepath.Join(filepath.Dir(socket), shimStateFile)
-	if !ok || !filepath.IsAbs(socket) || filepath.Base(socket) != shimSocketFile {
-		return fmt.Errorf("%s names another shim, at %q", path, address)
-	}
-	if fi, err := os.Lstat(state); err != nil || !fi.Mode().IsRegular() {
-		return fmt.Errorf("%s names another shim, at %q: %s is not there", path, address, state)
-	}
-	return nil
-}
-
-// readFile reads a regular file; not through a symlink, and without waiting for a pipe's writer.
-func readFile(path string, limit int64) ([]byte, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	fi, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if !fi.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is not a regular file", path)
-	}
-	b, err := readAtMost(f, limit)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	return b, nil
-}
-
-func readAtMost(r io.Reader, limit int64) ([]byte, error) {
-	b, err := io.ReadAll(io.LimitReader(r, limit+1))
-	if err == nil && int64(len(b)) > limit {
-		err = fmt.Errorf("more than %d bytes", limit)
-	}
-	return b, err
 }

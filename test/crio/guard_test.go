@@ -49,7 +49,7 @@ func TestGuard(t *testing.T) {
 }
 
 // TestConfiguration edits the configuration while CRI-O runs. The handler runc, which is no shim, becomes one of those
-// that get volumes: the plugin gives its containers the guard, which stops them.
+// that get volumes: the plugin sees that its pods were not started by the shim.
 func TestConfiguration(t *testing.T) {
 	if *storageDriver != "" {
 		t.Skip("the containers' rootfs are not on the erofs driver")
@@ -60,7 +60,7 @@ func TestConfiguration(t *testing.T) {
 	runc := crio.PodOptions{Handler: crio.HandlerRunc}
 	for _, step := range []struct{ config, want string }{
 		{"", ""},
-		{"[handlers.runc]\nmodes = [\"layer-verity\"]\n", "asks for mode layer-verity, but its runtime is not"},
+		{"[handlers.runc]\nmodes = [\"layer-verity\"]\n", "handler runc asks for mode layer-verity, but its runtime is not"},
 		{"[handlers.runc]\nmode = [\"layer-verity\"]\n", server.ConfigFile() + ":2: unknown key handlers.runc.mode; valid"},
 		{"[handlers.runc]\nmodes = [\"guest-pull\"]\nallow = []\ndialect = \"go\"\n", ""},
 		{"", ""},

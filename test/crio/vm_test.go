@@ -60,6 +60,7 @@ func TestVM(t *testing.T) {
 	}
 	checkGuest(t, pod, c)
 	checkGuest(t, pod, sleeper)
+	checkGuard(t, server, sleeper)
 	if err := pod.Remove(ctx); err != nil {
 		t.Fatal(err)
 	}
@@ -78,6 +79,35 @@ func checkGuest(t *testing.T, pod *crio.Pod, c *crio.Container) {
 		t.Errorf("the container has mode %q", mode)
 	}
 	checkMode(t, pod, c, mode)
+}
+
+// checkGuard runs the guard on a container that came through the shim, as Kata's Go runtime does. (runtime-rs, which the
+// stand-in follows, does not run it.)
+func checkGuard(t *testing.T, server *crio.Server, c *crio.Container) {
+	t.Helper()
+	bundles, err := filepath.Glob(filepath.Join(server.Dir(), "runroot/*-containers", c.ID, "userdata"))
+	if err != nil || len(bundles) != 1 {
+		t.Fatalf("bundles of container %s: %q, %v", c.ID, bundles, err)
+	}
+	state := fmt.Sprintf(`{"ociVersion":"1.2.0","id":%q,"status":"creating","bundle":%q}`, c.ID, bundles[0])
+	cmd := exec.Command(must[string](t)(env.Bin("crio-erofs-hook")), "oci", "createRuntime")
+	cmd.Stdin = strings.NewReader(state)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("the guard stops a container with volumes: %v: %s", err, out)
+	}
+	address := filepath.Join(bundles[0], "address")
+	if err := os.Rename(address, address+".away"); err != nil {
+		t.Fatal(err)
+	}
+	cmd = exec.Command(cmd.Path, cmd.Args[1:]...)
+	cmd.Stdin = strings.NewReader(state)
+	out, err := cmd.CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "its runtime is not crio-erofs's shim") {
+		t.Errorf("the guard lets a container pass that is not the shim's: %v: %s", err, out)
+	}
+	if err := os.Rename(address+".away", address); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // checkLower checks one EROFS mount of the guest and the dm-verity device below it.
