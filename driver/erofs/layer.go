@@ -213,9 +213,6 @@ func (l *layerReader) node(hdr *tar.Header, data io.Reader) (*node, error) {
 
 // metadata makes a node with everything that all types of entries have.
 func (l *layerReader) metadata(hdr *tar.Header) (*node, error) {
-	if hdr.Uid < 0 || hdr.Uid > math.MaxUint32 || hdr.Gid < 0 || hdr.Gid > math.MaxUint32 {
-		return nil, fmt.Errorf("owner %d:%d; Linux has 32 bits for each", hdr.Uid, hdr.Gid)
-	}
 	n := &node{
 		mode:      uint16(hdr.Mode & 0o7777),
 		uid:       owner(hdr.Uid),
@@ -229,9 +226,10 @@ func (l *layerReader) metadata(hdr *tar.Header) (*node, error) {
 	return n, nil
 }
 
-// owner returns a uid or gid as extraction by root would set it: chown(2) takes -1 for "as it is", which is root.
+// owner returns a uid or gid as extraction by root would set it: lchown(2) takes the lower 32 bits of what
+// containers/storage gives it, and -1 for "as it is", which is root.
 func owner(id int) uint32 {
-	if id == math.MaxUint32 {
+	if uint32(id) == math.MaxUint32 {
 		return 0
 	}
 	return uint32(id)
