@@ -94,9 +94,10 @@ func encodeSuperblock(p Params, uuid [16]byte) []byte {
 // ErrNoSuperblock is returned by ReadSuperblock where there is none: the volume has no tree.
 var ErrNoSuperblock = errors.New("no verity superblock")
 
-// ReadSuperblock reads the superblock at hashOffset. It accepts only what WriteSuperblock writes.
+// ReadSuperblock reads the superblock at hashOffset. It accepts only what WriteSuperblock writes, up to the last byte of
+// its hash block: no hash covers it.
 func ReadSuperblock(r io.ReaderAt, hashOffset uint64) (p Params, uuid [16]byte, err error) {
-	b := make([]byte, superblockSize)
+	b := make([]byte, HashBlockSize)
 	if hashOffset > 1<<60 {
 		return p, uuid, fmt.Errorf("verity superblock at offset %d: beyond any file", hashOffset)
 	}
@@ -104,7 +105,7 @@ func ReadSuperblock(r io.ReaderAt, hashOffset uint64) (p Params, uuid [16]byte, 
 	if err != nil && !errors.Is(err, io.EOF) {
 		return p, uuid, fmt.Errorf("verity superblock at offset %d: %w", hashOffset, err)
 	}
-	if n < len(b) || string(b[:len(signature)]) != signature {
+	if n < superblockSize || string(b[:len(signature)]) != signature {
 		return p, uuid, fmt.Errorf("%w at offset %d", ErrNoSuperblock, hashOffset)
 	}
 	p, err = decodeSuperblock(b)
@@ -115,7 +116,13 @@ func ReadSuperblock(r io.ReaderAt, hashOffset uint64) (p Params, uuid [16]byte, 
 	if err != nil {
 		return p, uuid, fmt.Errorf("verity superblock at offset %d: %w", hashOffset, err)
 	}
-	return p, [16]byte(b[offsetUUID:]), nil
+	uuid = [16]byte(b[offsetUUID:])
+	for i, want := range encodeSuperblock(p, uuid) {
+		if b[i] != want {
+			return p, uuid, fmt.Errorf("verity superblock at offset %d: byte %d is %#x, want %#x", hashOffset, i, b[i], want)
+		}
+	}
+	return p, uuid, nil
 }
 
 // decodeSuperblock returns what a superblock says, if it is one for trees of this package.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -79,11 +80,44 @@ func FuzzVerify(f *testing.F) {
 	f.Add(good)
 	f.Add(good[:d.Verity.TreeOffset])
 	f.Add(good[:1200])
+	f.Add(tarfsVolume(f))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if err := verify(b, d.Verity.RootHash); err == nil && !bytes.Equal(b, good) {
 			t.Error("verified with a root hash that is another volume's")
 		}
 		_ = verify(b, "")
+	})
+}
+
+// tarfsVolume returns a small volume of layout tarfs.
+func tarfsVolume(f *testing.F) []byte {
+	f.Helper()
+	out, err := os.Create(filepath.Join(f.TempDir(), "v"))
+	if err != nil {
+		f.Fatal(err)
+	}
+	defer out.Close()
+	opts := volume.BuildOptions{Layout: volume.LayoutTarfs}
+	if _, err := volume.Build(out, bytes.NewReader(makeTar(f, file("f", "data"))), opts); err != nil {
+		f.Fatal(err)
+	}
+	b, err := os.ReadFile(out.Name())
+	if err != nil {
+		f.Fatal(err)
+	}
+	return b
+}
+
+// FuzzVerityFile feeds anything as the file for Kata. Only what WriteVerityFile writes may pass, but for white space and
+// the order of keys.
+func FuzzVerityFile(f *testing.F) {
+	v := &volume.Verity{RootHash: strings.Repeat("ab", 32), HashOffset: 8192}
+	f.Add([]byte(`{"roothash":"` + v.RootHash + `","hashoffset":8192,"salt":""}`))
+	f.Add([]byte(`{"roothash":"","hashoffset":8192}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if volume.CheckVerityFile(bytes.NewReader(b), v) == nil && !bytes.Contains(b, []byte(v.RootHash)) {
+			t.Errorf("%q passes for the volume with root hash %s", b, v.RootHash)
+		}
 	})
 }
 

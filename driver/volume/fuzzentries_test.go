@@ -4,11 +4,13 @@ import (
 	"archive/tar"
 	"bytes"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/crio-erofs/crio-erofs/driver/volume"
+	"github.com/crio-erofs/crio-erofs/test/tree"
 )
 
 // FuzzEntries takes the input for a list of entries, four bytes each: most of the bytes of a tar are names and numbers,
@@ -21,6 +23,37 @@ func FuzzEntries(f *testing.F) {
 		layer := entriesTar(program)
 		for _, layout := range volume.Layouts {
 			buildAndRead(t, layer, layout)
+		}
+	})
+}
+
+// FuzzMergeEntries takes the input for the entries of up to four layers and merges them. What comes out must verify,
+// be measured alike and, for root, be readable by the kernel.
+func FuzzMergeEntries(f *testing.F) {
+	f.Add([]byte("\x00\x00\x00\x00\x08\x01\x10\x00\x01\x02\x01\x00\x02\x03\x01\x00\x03\x04\x00\x00"))
+	f.Add(bytes.Repeat([]byte("\x08\x05\xff\x3f\x03\x05\x00\x00\x04\x02\x00\x00"), 12))
+	f.Fuzz(func(t *testing.T, program []byte) {
+		const perLayer = 4 * 6
+		var tars [][]byte
+		for len(program) > 0 && len(tars) < 4 {
+			n := min(perLayer, len(program))
+			layer := entriesTar(program[:n])
+			program = program[n:]
+			if out, err := os.CreateTemp(t.TempDir(), "v"); err == nil {
+				_, err = volume.Build(out, bytes.NewReader(layer), volume.BuildOptions{})
+				out.Close()
+				if err == nil { // else FuzzEntries has it
+					tars = append(tars, layer)
+				}
+			}
+		}
+		if len(tars) > 0 {
+			path := sameMeasuredImage(t, tars...)
+			if os.Geteuid() == 0 {
+				if _, err := tree.Read(tree.MountVolume(t, path)); err != nil {
+					t.Fatalf("kernel: %v", err)
+				}
+			}
 		}
 	})
 }

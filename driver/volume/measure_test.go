@@ -31,8 +31,9 @@ func sameMeasured(t testing.TB, layer io.Reader, opts volume.BuildOptions, want 
 	return m
 }
 
-// sameMeasuredImage measures layers and wants what Merge makes of their volumes.
-func sameMeasuredImage(t *testing.T, tars ...[]byte) {
+// sameMeasuredImage measures layers and wants what Merge makes of their volumes, which must verify. It returns the
+// merged volume.
+func sameMeasuredImage(t *testing.T, tars ...[]byte) string {
 	t.Helper()
 	dir := t.TempDir()
 	layers := layersOf(t, dir, tars...)
@@ -63,6 +64,10 @@ func sameMeasuredImage(t *testing.T, tars ...[]byte) {
 			t.Errorf("measured %+v, %+v;\nmerged %+v, %+v", got, got.Verity, want, want.Verity)
 		}
 	}
+	if _, err := volume.Verify(t.Context(), out, want.Size, want.Verity.RootHash, nil); err != nil {
+		t.Error(err)
+	}
+	return out.Name()
 }
 
 func TestMeasureImage(t *testing.T) {

@@ -46,6 +46,8 @@ func TestVerify(t *testing.T) {
 		{"verity algorithm", flipAt(int(v.HashOffset) + 32), `algorithm "rha256"`},
 		{"verity salt", flipAt(int(v.HashOffset) + 80), "salt of 1 bytes"},
 		{"verity data blocks", flipAt(int(v.HashOffset) + 72), "verity superblock"},
+		{"verity superblock's padding", flipAt(int(v.HashOffset) + 100), "byte 100 is 0x1, want 0x0"},
+		{"behind the verity superblock", flipAt(int(v.HashOffset) + 4095), "byte 4095 is 0x1, want 0x0"},
 		{"verity UUID", flipAt(int(v.HashOffset) + 16), "superblock's UUID"},
 		{"top of the tree", flipAt(int(v.TreeOffset)), "superblock's UUID"},
 		{"leaves", flipAt(len(good) - 4096), "hash block of level 0"},
