@@ -9,12 +9,14 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/crio-erofs/crio-erofs/driver/measure"
 	"github.com/crio-erofs/crio-erofs/driver/verity"
 	"github.com/crio-erofs/crio-erofs/driver/volume"
 )
 
 type verifyOptions struct {
 	rootHash string
+	diffID   string
 	format   outputFormat
 }
 
@@ -26,6 +28,7 @@ func newVerifyCommand() *cobra.Command {
 		Long: `verify reads a whole volume and checks its superblocks, its hash tree and its data. With --root-hash the volume must be the
 one with that root hash; without, it must fit its own, which shows damage but not exchange.
 Of a volume of layout tarfs the tar's sha256, which is the layer's diffID, is checked, too.
+With --diff-id the volume must be what the layer with this diffID becomes: that shows exchange, too, and needs no root hash.
 The first bad block's offset is printed and the exit status is 1 if anything does not fit.`,
 		Args: exactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -33,6 +36,7 @@ The first bad block's offset is printed and the exit status is 1 if anything doe
 		},
 	}
 	cmd.Flags().StringVar(&o.rootHash, "root-hash", "", "the root hash that the volume must have, 64 hex digits")
+	cmd.Flags().StringVar(&o.diffID, "diff-id", "", "the layer's diffID (sha256:…); for volumes of layout tarfs, which have the layer's tar")
 	addFormatFlag(cmd.Flags(), &o.format)
 	return cmd
 }
@@ -62,6 +66,9 @@ func (o *verifyOptions) run(ctx context.Context, stdout io.Writer, path string) 
 	info, err := volume.Verify(ctx, f, size, o.rootHash, p.add)
 	if err == nil && info.Tar != nil {
 		err = info.VerifyTar(ctx, f)
+	}
+	if err == nil && o.diffID != "" {
+		_, err = measure.VerifyTarfs(ctx, f, size, o.diffID)
 	}
 	p.end()
 	if o.format == formatJSON {
