@@ -13,7 +13,7 @@ run)
 		runc conmon containernetworking-plugins iptables
 		docker-registry debootstrap
 		erofs-utils cryptsetup-bin e2fsprogs xfsprogs attr acl libcap2-bin libarchive-tools
-		qemu-system-x86 python3 busybox-static fdisk gdisk cpio xz-utils zstd kmod jq" ;;
+		qemu-system-x86 python3 busybox-static fdisk gdisk cpio xz-utils zstd kmod jq secilc" ;;
 *)
 	echo "usage: $0 build|run" >&2
 	exit 2 ;;

@@ -2,12 +2,14 @@ package vmrun_test
 
 import (
 	"bytes"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	fstest "github.com/crio-erofs/crio-erofs/test/tree"
 	"github.com/crio-erofs/crio-erofs/test/vmrun"
 )
 
@@ -30,25 +32,57 @@ func TestDriverNewKernel(t *testing.T) {
 	runDriverTests(t, needGuest(t, vmrun.Kernel612))
 }
 
-// runDriverTests runs some tests of the driver's in a guest, with their temporary directories on an ext4 disk.
+// TestDriverSELinux runs the driver where SELinux has a policy.
+func TestDriverSELinux(t *testing.T) {
+	files := needGuest(t, vmrun.Kernel612)
+	fstest.RequireTool(t, "secilc")
+	policy := filepath.Join(t.TempDir(), "policy")
+	cmd := exec.Command("secilc", "-c", "30", "-o", policy, "-f", policy+".contexts", "testdata/selinux.cil")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %v: %s", cmd.Args, err, out)
+	}
+	driverTest{
+		guest: files, tests: []string{"TestSELinux"}, kernel: "security=selinux", files: map[string]string{"/policy": policy},
+		env: []string{"VMRUN_SELINUX_POLICY=/policy"},
+	}.run(t)
+}
+
+// driverTest is a run of some tests of the driver's in a guest, with their temporary directories on an ext4 disk.
+type driverTest struct {
+	guest  *vmrun.Guest
+	tests  []string
+	kernel string            // options of the kernel's
+	files  map[string]string // for the guest
+	env    []string
+}
+
+// runDriverTests runs tests of the driver's, or those that the environment names.
 func runDriverTests(t *testing.T, files *vmrun.Guest, tests ...string) {
 	t.Helper()
+	driverTest{guest: files, tests: tests}.run(t)
+}
+
+func (d driverTest) run(t *testing.T) {
+	t.Helper()
+	tests := d.tests
 	binary := filepath.Join(t.TempDir(), "driver.test")
 	cmd := exec.Command("go", "test", "-c", "-o", binary, "github.com/crio-erofs/crio-erofs/driver")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %v: %s", cmd.Args, err, out)
 	}
 	pattern := "^(" + strings.Join(tests, "|") + ")$"
-	if other := os.Getenv(envTests); other != "" {
+	if other := os.Getenv(envTests); other != "" && d.kernel == "" {
 		pattern, tests = other, nil
 	}
+	inGuest := map[string]string{"/bin/driver.test": binary}
+	maps.Copy(inGuest, d.files)
 	var output bytes.Buffer
 	exit, err := vmrun.Run(t.Context(), vmrun.Config{
-		Guest: files, Files: map[string]string{"/bin/driver.test": binary}, Output: &output,
+		Guest: d.guest, Files: inGuest, Output: &output, KernelOptions: d.kernel,
 		Tools: []string{"mkfs.ext4", "mkfs.xfs", "mount", "umount", "truncate"},
 		Plan: vmrun.Plan{
 			Args:   []string{"/bin/driver.test", "-test.v", "-test.run", pattern},
-			Env:    []string{"PATH=/bin", "HOME=/", "TMPDIR=/data"},
+			Env:    append([]string{"PATH=/bin", "HOME=/", "TMPDIR=/data"}, d.env...),
 			Dir:    "/data",
 			Mounts: []vmrun.Mount{{Serial: "data", Target: "/data", FSType: "ext4"}},
 		},

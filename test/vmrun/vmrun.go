@@ -47,13 +47,14 @@ type Disk struct {
 type Config struct {
 	Guest *guest.Files
 	Plan
-	Files     map[string]string // path in the guest → file or directory of the host; programs bring their libraries
-	Tools     []string          // programs of the host's, for the guest's /bin
-	Disks     []Disk
-	QEMU      []string  // further arguments for QEMU, for example other disks
-	Output    io.Writer // gets what the program writes; nil: thrown away
-	MemoryMiB int       // 0: 1024
-	CPUs      int       // 0: 2
+	Files         map[string]string // path in the guest → file or directory of the host; programs bring their libraries
+	Tools         []string          // programs of the host's, for the guest's /bin
+	Disks         []Disk
+	QEMU          []string  // further arguments for QEMU, for example other disks
+	Output        io.Writer // gets what the program writes; nil: thrown away
+	KernelOptions string    // for the kernel's command line
+	MemoryMiB     int       // 0: 1024
+	CPUs          int       // 0: 2
 }
 
 // Guest is a kernel and an initramfs, see Build.
@@ -136,7 +137,7 @@ func (m *Machine) launch(cfg Config) error {
 		return err
 	}
 	files := &guest.Files{Kernel: cfg.Guest.Kernel, Initrd: initrd}
-	hardware := vm.Config{Files: files, MemoryMiB: cfg.MemoryMiB, CPUs: cfg.CPUs}
+	hardware := vm.Config{Files: files, MemoryMiB: cfg.MemoryMiB, CPUs: cfg.CPUs, KernelOptions: cfg.KernelOptions}
 	args := append(vm.Hardware(hardware, m.consolePath()), "-device", "virtio-serial-pci")
 	var theirs []*os.File
 	defer func() { closeAll(theirs) }()

@@ -42,6 +42,9 @@ type Config struct {
 
 	// InitData, if not nil, is put beside the agent, in what a confidential VM is measured with when it is started.
 	InitData []byte
+
+	// KernelOptions are added to the kernel's command line.
+	KernelOptions string
 }
 
 // Defaults of a Config.
@@ -220,7 +223,7 @@ func Hardware(cfg Config, console string) []string {
 		"-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max,-cx16",
 		"-m", strconv.Itoa(memory), "-smp", strconv.Itoa(cpus),
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-		"-kernel", cfg.Files.Kernel, "-initrd", cfg.Files.Initrd, "-append", kernelCommandLine,
+		"-kernel", cfg.Files.Kernel, "-initrd", cfg.Files.Initrd, "-append", strings.TrimSpace(kernelCommandLine + " " + cfg.KernelOptions),
 		"-chardev", "file,id=console,path=" + escape(console), "-serial", "chardev:console",
 	}
 }
