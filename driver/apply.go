@@ -159,8 +159,8 @@ func writeVolume(dir string, write func(*os.File) (*volume.Description, error)) 
 	return desc, writeJSON(filepath.Join(dir, descriptionFile), desc, 0o444, durable)
 }
 
-// examine mounts a new volume, out of sight, and looks at its root directory. So no volume gets into the store that this
-// kernel would not mount.
+// examine mounts a new volume, out of sight, and looks at its root directory. So no volume gets into the store that
+// this kernel would not mount.
 func (d *Driver) examine(path string) (*rootAttrs, error) {
 	mnt, err := d.openVolumeFile(path)
 	if err != nil {

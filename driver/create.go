@@ -61,7 +61,8 @@ func (d *Driver) create(id, parent string, opts *graphdriver.CreateOpts, readWri
 }
 
 // prepareCreate takes the options of a new layer apart: root's ids on the host, and the limit of what is written to it.
-func (d *Driver) prepareCreate(opts *graphdriver.CreateOpts, readWrite bool) (owner idtools.IDPair, limit quota.Quota, err error) {
+func (d *Driver) prepareCreate(opts *graphdriver.CreateOpts, readWrite bool) (owner idtools.IDPair, limit quota.Quota,
+	err error) {
 	if opts == nil {
 		opts = &graphdriver.CreateOpts{}
 	}

@@ -15,7 +15,8 @@ func TestMostLayers(t *testing.T) {
 	const most = 500
 	root := tmpfs(t)
 	d := reopen(t, root)
-	top := pull(t, d, "volume", makeTar(t, file{name: "lowest", content: "0"}), makeTar(t, file{name: "volume", content: "1"}))
+	top := pull(t, d, "volume", makeTar(t, file{name: "lowest", content: "0"}),
+		makeTar(t, file{name: "volume", content: "1"}))
 	for i := 2; i < most; i++ {
 		id := fmt.Sprintf("directory-%d", i)
 		if err := d.Create(id, top, nil); err != nil {

@@ -14,20 +14,20 @@
 // directory layer can be the parent of others, but a container above it has no rootfs that consists of volumes only,
 // and its manifest says so (volume.Manifest.Refusal).
 //
-// A volume is a directory volumes/<name>, and a host mount is the volume's mount on mounts/<name>. The name is the first
-// 24 hex digits of its root hash; of a volume without tree, of a digest of what it was made of (see contentOf). The
-// chain of a layer is the layer, its parent, the parent's parent and so on.
+// A volume is a directory volumes/<name>, and a host mount is the volume's mount on mounts/<name>. The name consists of
+// the first 24 hex digits of its root hash; of a volume without tree, of a digest of what it was made of (see
+// contentOf). The chain of a layer is the layer, its parent, the parent's parent and so on.
 //
-// An image volume is the union of the volumes of an image. The image's top layer holds it: by a hard link, image.erofs,
-// and a record, image.json. The first Get of a container of the image makes it. What it is made of stays, so it may be lost
-// at any time and is made again.
+// An image volume is the union of the volumes of an image. The image's top layer holds it: by a hard link,
+// image.erofs, and a record, image.json. The first Get of a container of the image makes it. What it is made of stays,
+// so it may be lost at any time and is made again.
 //
 // # Life of a mount
 //
-// Get mounts the image volume or else the volumes of the chain, then an overlay of them on layers/<id>/merged. All containers share one host
-// mount per volume, and with it its page cache. Nothing counts its users: it is in use exactly as long as the chain
-// of a layer that is mounted holds the volume, and the kernel knows what is mounted (see inUse). So there is no count
-// to lose in a crash, at a reboot, or between two processes.
+// Get mounts the image volume or else the volumes of the chain, then an overlay of them on layers/<id>/merged. All
+// containers share one host mount per volume, and with it its page cache. Nothing counts its users: it is in use
+// exactly as long as the chain of a layer that is mounted holds the volume, and the kernel knows what is mounted (see
+// inUse). So there is no count to lose in a crash, at a reboot, or between two processes.
 //
 // All that goes for one mount namespace: a process sees the mounts of its own, and mounts that propagate to it. In a
 // namespace that does not see a host mount, Get makes another one, without the shared page cache. Init, Put, Remove and
@@ -38,11 +38,16 @@
 // The driver never makes its home a private mount: Kata's shims live in mount namespaces of their own and see the host
 // mounts by propagation only.
 //
+// What a process has read of the store's files it remembers for as long as they stay the same files (see records): the
+// start of a container costs one look at each volume, whatever the number of containers. Layers and volumes never
+// change while they have users.
+//
 // # Locking and crashes
 //
 // store.lock is held for as long as layers, links or mounts change, but not while a layer is converted, which takes as
-// long as its download does, nor while an image volume is made or a volume is checked. What is half-made stays in a directory of its own in tmp/, on which the owner holds
-// a flock(2). Whoever can take the flock knows that the owner is dead and may delete the directory; Init does.
+// long as its download does, nor while an image volume is made or a volume is checked. What is half-made stays in a
+// directory of its own in tmp/, on which the owner holds a flock(2). Whoever can take the flock knows that the owner
+// is dead and may delete the directory; Init does.
 //
 // A layer becomes a volume layer in steps, each of which is durable before the next and harmless without it:
 //

@@ -84,9 +84,9 @@ func (d *Driver) whyNoImage(m *volume.Manifest) string {
 	return ""
 }
 
-// imageHolder returns the layer in whose directory the image volume of a chain is linked: the image's top layer, so that
-// all containers of the image share it and it goes away with the image. If that layer is in an additional image store, each
-// container holds it.
+// imageHolder returns the layer in whose directory the image volume of a chain is linked: the image's top layer, so
+// that all containers of the image share it and it goes away with the image. If that layer is in an additional image
+// store, each container holds it.
 func (d *Driver) imageHolder(chain []*layer) string {
 	if len(chain) > 1 && chain[1].home != "" {
 		return chain[0].ID

@@ -184,9 +184,11 @@ func checkFile(t *testing.T, v *volume.ManifestVolume) {
 func TestImageVolumeAgain(t *testing.T) {
 	needRoot(t)
 	for name, spoil := range map[string]func(image *volume.ManifestVolume, layer string) error{
-		"truncated":      func(image *volume.ManifestVolume, _ string) error { return os.Truncate(image.Path, 4096) },
-		"file lost":      func(image *volume.ManifestVolume, _ string) error { return os.Remove(image.Path) },
-		"volume lost":    func(image *volume.ManifestVolume, _ string) error { return os.RemoveAll(filepath.Dir(image.Path)) },
+		"truncated": func(image *volume.ManifestVolume, _ string) error { return os.Truncate(image.Path, 4096) },
+		"file lost": func(image *volume.ManifestVolume, _ string) error { return os.Remove(image.Path) },
+		"volume lost": func(image *volume.ManifestVolume, _ string) error {
+			return os.RemoveAll(filepath.Dir(image.Path))
+		},
 		"record lost":    func(_ *volume.ManifestVolume, layer string) error { return os.Remove(layer + "/image.json") },
 		"record damaged": func(_ *volume.ManifestVolume, layer string) error { return os.Truncate(layer+"/image.json", 9) },
 		"link lost":      func(_ *volume.ManifestVolume, layer string) error { return os.Remove(layer + "/image.erofs") },
@@ -281,9 +283,11 @@ func TestNoImageVolume(t *testing.T) {
 	}{
 		"one volume":        {t.TempDir(), nil, [][]byte{one}, "", 1},
 		"one volume, twice": {t.TempDir(), []string{"erofs.image_volume=off"}, [][]byte{one, one}, "", 1},
-		"no shared blocks":  {ext4(t), nil, imageLayers(t), "where files cannot share blocks (FICLONERANGE: operation not supported)", 3},
-		"copy":              {ext4(t), []string{"erofs.image_volume=copy"}, imageLayers(t), "", 1},
-		"off":               {xfs(t), []string{"erofs.image_volume=off"}, imageLayers(t), "erofs.image_volume=off forbids", 3},
+		"no shared blocks": {ext4(t), nil, imageLayers(t),
+			"where files cannot share blocks (FICLONERANGE: operation not supported)", 3},
+		"copy": {ext4(t), []string{"erofs.image_volume=copy"}, imageLayers(t), "", 1},
+		"off": {xfs(t), []string{"erofs.image_volume=off"}, imageLayers(t),
+			"erofs.image_volume=off forbids", 3},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := reopen(t, c.root, c.options...)

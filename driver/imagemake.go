@@ -77,7 +77,8 @@ func (d *Driver) mergeVolumes(dir string, volumes []volume.ManifestVolume) (*vol
 }
 
 // publishImage makes the volume in dir one of the store's, unless the store has it, and has the layer hold it.
-func (d *Driver) publishImage(dir string, desc *volume.Description, holder, key string) (_ *volume.ManifestVolume, err error) {
+func (d *Driver) publishImage(dir string, desc *volume.Description, holder, key string) (_ *volume.ManifestVolume,
+	err error) {
 	d.lock.Lock()
 	defer d.lock.Unlock()
 	if _, err := d.readLayer(holder); err != nil {
@@ -127,9 +128,9 @@ func (d *Driver) repairImage(name string, desc *volume.Description) error {
 	return d.removeDamaged(name)
 }
 
-// removeDamaged removes the file of a damaged image volume. Other images that hold it have a link to a file then that is
-// not the volume's, and get the new one with their next container. A damaged volume that is a layer's stays: images do
-// not repair layers.
+// removeDamaged removes the file of a damaged image volume. Other images that hold it have a link to a file then that
+// is not the volume's, and get the new one with their next container. A damaged volume that is a layer's stays: images
+// do not repair layers.
 func (d *Driver) removeDamaged(name string) error {
 	ids, err := namesIn(d.layersDir())
 	if err != nil {

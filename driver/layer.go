@@ -106,8 +106,8 @@ func (d *Driver) writeLayer(l *layer) error {
 }
 
 // errTooDeep is the error for a layer on top of more layers than can be mounted.
-var errTooDeep = fmt.Errorf("it is on top of %d layers, more than overlayfs can stack: build the image with fewer layers",
-	maxChain)
+var errTooDeep = fmt.Errorf("it is on top of %d layers, more than overlayfs can stack: build the image with fewer "+
+	"layers", maxChain)
 
 // depth returns how many layers the layer's chain has.
 func (d *Driver) depth(l *layer) (int, error) {
@@ -197,8 +197,8 @@ func (d *Driver) ListLayers() ([]string, error) {
 	return ids, nil
 }
 
-// ReadWriteDiskUsage returns what the layer itself holds, without its parents. What a container writes in a VM is in its
-// writable layer's file, whose blocks on the disk count.
+// ReadWriteDiskUsage returns what the layer itself holds, without its parents. What a container writes in a VM is in
+// its writable layer's file, whose blocks on the disk count.
 func (d *Driver) ReadWriteDiskUsage(id string) (*directory.DiskUsage, error) {
 	l, err := d.readLayer(id)
 	if err != nil {

@@ -20,7 +20,8 @@ func TestLayouts(t *testing.T) {
 	var kinds [][]string
 	for _, layout := range volume.Layouts {
 		for _, verity := range []string{"on", "off"} {
-			kinds = append(kinds, []string{"erofs.image_volume=copy", "erofs.layout=" + string(layout), "erofs.verity=" + verity})
+			kinds = append(kinds, []string{"erofs.image_volume=copy", "erofs.layout=" + string(layout),
+				"erofs.verity=" + verity})
 		}
 	}
 	for i, options := range kinds {

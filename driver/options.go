@@ -106,7 +106,8 @@ func setRWSize(o *options, v string) (err error) {
 	if o.rwSize, err = units.RAMInBytes(v); err != nil {
 		return err
 	}
-	const least, most = 16 << 20, 16 << 40 // the least for an ext4 of use to anybody, the most that ext4 can have in a file
+	// The least is for an ext4 of use to anybody, the most is what an ext4 can have in a file.
+	const least, most = 16 << 20, 16 << 40
 	if o.rwSize < least || o.rwSize > most {
 		return errors.New("the writable layer must have from 16M to 16T")
 	}

@@ -35,8 +35,8 @@ func (d *Driver) probe() error {
 	}
 	err = d.probeMount(path)
 	if err != nil && d.options.layout == volume.LayoutTarfs {
-		err = fmt.Errorf("%w; volumes of erofs.layout=%s have blocks of 512 bytes, which needs Linux 6.4 or later: on an older "+
-			"kernel use erofs.layout=%s", err, volume.LayoutTarfs, volume.LayoutAligned)
+		err = fmt.Errorf("%w; volumes of erofs.layout=%s have blocks of 512 bytes, which needs Linux 6.4 or later: on an "+
+			"older kernel use erofs.layout=%s", err, volume.LayoutTarfs, volume.LayoutAligned)
 	}
 	if err != nil {
 		return errors.Join(err, done())

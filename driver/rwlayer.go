@@ -22,11 +22,11 @@ const (
 	rwTemplateVersion = 1
 )
 
-// mkfsArgs are for every writable layer. Features are named one by one, so that neither /etc/mke2fs.conf nor the version
-// of mkfs.ext4 adds one that a guest's kernel does not know. There is no journal: what a container has written is worth
-// nothing when its VM is gone. Inode tables are zeroed now, which costs nothing in a sparse file; the guest's kernel
-// would write them all otherwise (ext4's lazyinit thread). metadata_csum_seed lets each copy have a UUID of its own.
-// Where the host has no space left, writes fail, and the guest had better stop writing.
+// mkfsArgs are for every writable layer. Features are named one by one, so that neither /etc/mke2fs.conf nor the
+// version of mkfs.ext4 adds one that a guest's kernel does not know. There is no journal: what a container has written
+// is worth nothing when its VM is gone. Inode tables are zeroed now, which costs nothing in a sparse file; the guest's
+// kernel would write them all otherwise (ext4's lazyinit thread). metadata_csum_seed lets each copy have a UUID of its
+// own. Where the host has no space left, writes fail, and the guest had better stop writing.
 var mkfsArgs = []string{"-q", "-t", "ext4", "-b", strconv.Itoa(rwBlockSize), "-I", "256", "-i", "16384", "-m", "0",
 	"-e", "remount-ro", "-O", "none,ext_attr,dir_index,filetype,extent,64bit,flex_bg,sparse_super,large_file,huge_file," +
 		"dir_nlink,extra_isize,metadata_csum,metadata_csum_seed",

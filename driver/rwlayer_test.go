@@ -18,8 +18,8 @@ import (
 	fstest "github.com/crio-erofs/crio-erofs/test/tree"
 )
 
-// TestRWLayer gives each container a disk of its own, which the kernel takes and which can be filled, and which lasts as
-// long as the container.
+// TestRWLayer gives each container a disk of its own, which the kernel takes and which can be filled, and which lasts
+// as long as the container.
 func TestRWLayer(t *testing.T) {
 	needRoot(t)
 	fstest.RequireTool(t, "e2fsck")
@@ -71,7 +71,8 @@ func checkRWLayer(t *testing.T, m *volume.Manifest) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if id, err := volume.FileIDOf(fi); err != nil || id != m.RWLayer.FileID || fi.Size() != 64<<20 || m.RWLayer.Size != 64<<20 {
+	id, err := volume.FileIDOf(fi)
+	if err != nil || id != m.RWLayer.FileID || fi.Size() != 64<<20 || m.RWLayer.Size != 64<<20 {
 		t.Errorf("%+v, %v, %d bytes; manifest %+v", id, err, fi.Size(), m.RWLayer)
 	}
 	if out, err := exec.Command("e2fsck", "-fn", m.RWLayer.Path).CombinedOutput(); err != nil {

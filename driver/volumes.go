@@ -17,8 +17,8 @@ const (
 	volumeFile      = volume.FileName
 	descriptionFile = "volume.json"
 
-	// volumeNameLen is how much of the root hash, or what stands for it, names a volume. Kata's runtime-rs makes a GPT partition label of the
-	// directory's name, and these have room for 36 characters.
+	// volumeNameLen is how much of the root hash, or what stands for it, names a volume. Kata's runtime-rs makes a GPT
+	// partition label of the directory's name, and these have room for 36 characters.
 	volumeNameLen = 24
 )
 
@@ -154,8 +154,8 @@ func (d *Driver) dropVolume(name string) error {
 	return removeAll(d.volumeDir(name))
 }
 
-// dropAll deletes the volumes of these names that no layer links to. If something could not be read, there may be others:
-// then all are looked at.
+// dropAll deletes the volumes of these names that no layer links to. If something could not be read, there may be
+// others: then all are looked at.
 func (d *Driver) dropAll(names []string, unread error) error {
 	if unread != nil {
 		return d.recoverVolumes()

@@ -1,0 +1,163 @@
+package driver
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	graphdriver "github.com/containers/storage/drivers"
+	"github.com/moby/sys/mountinfo"
+	"github.com/sirupsen/logrus"
+)
+
+// volumesOf returns the names of the volumes in a chain.
+func volumesOf(chain []*layer) []string {
+	var names []string
+	for _, l := range chain {
+		if l.Kind == kindVolume {
+			names = append(names, l.Volume)
+		}
+	}
+	return names
+}
+
+// releaseChain removes the host mounts of a chain's volumes, except those that another mounted layer needs. If the
+// chain could not be read, it looks at all host mounts.
+func (d *Driver) releaseChain(chain []*layer, unread error) error {
+	names := volumesOf(chain)
+	if len(chain) > 0 {
+		images, err := d.imagesOf(chain[0].holders()...)
+		names, unread = append(names, images...), errors.Join(unread, err)
+	}
+	if unread != nil {
+		return d.releaseAllMounts()
+	}
+	return d.releaseMounts(names, chain)
+}
+
+// releaseMounts removes those host mounts among these that no mounted layer needs; known are layers that need not be
+// read again. Overlays that are on a host mount keep what they need of it.
+//
+// Only what this mount namespace sees is looked at, and taken away. So the mount point's directory must stay: removing
+// it would take the mount out of all other namespaces, in which containers of ours may need it.
+func (d *Driver) releaseMounts(names []string, known []*layer) error {
+	if len(names) == 0 {
+		return nil
+	}
+	mounted, err := d.mounted()
+	if err != nil {
+		return err
+	}
+	var candidates []string
+	for _, path := range mounted {
+		name := filepath.Base(path)
+		if path == d.hostMount(name) && (d.unreleased || slices.Contains(names, name)) {
+			candidates = append(candidates, name)
+		}
+	}
+	if len(candidates) == 0 {
+		return nil
+	}
+	used, err := d.inUse(mounted, known)
+	if err != nil {
+		// Better a mount too many than one too few. Stopping a container must not fail for what is wrong with another.
+		logrus.Warnf("Keeping host mounts that may not be needed until a container stops again: %v", err)
+		d.unreleased = true
+		return nil
+	}
+	d.unreleased = false
+	var errs []error
+	for _, name := range candidates {
+		if !used[name] {
+			errs = append(errs, unmount(d.hostMount(name)))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// inUse returns the volumes of all layers that are among the mounts. A container's image volume and its
+// layers' volumes all count, whichever of them it was mounted with.
+func (d *Driver) inUse(mounted []string, known []*layer) (map[string]bool, error) {
+	records := make(map[string]*layer, len(known))
+	for _, l := range known {
+		records[l.ID] = l
+	}
+	used, seen := map[string]bool{}, map[string]bool{}
+	for _, path := range mounted {
+		top := d.mountedLayer(path)
+		// Chains share most of their layers, so each layer is read once.
+		for id := top; id != "" && !seen[id]; {
+			seen[id] = true
+			l := records[id]
+			if l == nil {
+				var err error
+				if l, err = d.readLayer(id); errors.Is(err, graphdriver.ErrLayerUnknown) {
+					break // removed: its mounts go with it
+				} else if err != nil {
+					return nil, err
+				}
+			}
+			if l.Kind == kindVolume {
+				used[l.Volume] = true
+			}
+			if id == top {
+				images, err := d.imagesOf(l.holders()...)
+				if err != nil {
+					return nil, err
+				}
+				for _, name := range images {
+					used[name] = true
+				}
+			}
+			id = l.Parent
+		}
+	}
+	return used, nil
+}
+
+// mountedLayer returns the id of the layer whose mount point this path is.
+func (d *Driver) mountedLayer(path string) string {
+	id := filepath.Base(filepath.Dir(path))
+	if path != d.mergedDir(id) {
+		return ""
+	}
+	return id
+}
+
+// mangle writes paths as the kernel's mount table has them (show_mountinfo and mangle in fs/proc_namespace.c).
+var mangle = strings.NewReplacer(" ", `\040`, "\t", `\011`, "\n", `\012`, `\`, `\134`, "#", `\043`)
+
+// mounted lists the store's mount points in this mount namespace.
+func (d *Driver) mounted() ([]string, error) {
+	table, err := os.Open("/proc/self/mountinfo")
+	if err != nil {
+		return nil, err
+	}
+	defer table.Close()
+	content := bytes.NewBuffer(make([]byte, 0, 64<<10)) // few, large reads
+	if _, err := content.ReadFrom(table); err != nil {
+		return nil, err
+	}
+	// A node has thousands of mounts, and parsing a line takes longer than the kernel takes to write it.
+	ours := []byte(mangle.Replace(d.home) + "/")
+	var lines []byte
+	for line := range bytes.Lines(content.Bytes()) {
+		if bytes.Contains(line, ours) {
+			lines = append(lines, line...)
+		}
+	}
+	infos, err := mountinfo.GetMountsFromReader(bytes.NewReader(lines), func(info *mountinfo.Info) (skip, stop bool) {
+		return !strings.HasPrefix(info.Mountpoint, d.home+"/"), false
+	})
+	if err != nil {
+		return nil, err
+	}
+	paths := make([]string, 0, len(infos))
+	for _, info := range infos {
+		paths = append(paths, info.Mountpoint)
+	}
+	return paths, nil
+}
