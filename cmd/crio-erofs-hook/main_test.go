@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/crio-erofs/crio-erofs/driver/volume"
+	"github.com/crio-erofs/crio-erofs/kata"
 )
 
 const rootHash = "6f398283a00a69ee4f1dd7f41ba5a36dfcafaf883fbd93566d5ffebb1796684d"
@@ -100,26 +101,34 @@ func TestAnnotationsJSON(t *testing.T) {
 	}
 	var got struct {
 		MountPoint string            `json:"mount_point"`
-		Ours       bool              `json:"ours"`
+		Handler    string            `json:"handler"`
+		Mode       kata.Mode         `json:"mode"`
 		Set        map[string]string `json:"set"`
 		Remove     []string          `json:"remove"`
 	}
 	if err := json.Unmarshal([]byte(out), &got); err != nil {
 		t.Fatalf("%s: %v", out, err)
 	}
-	if got.MountPoint != dir || !got.Ours || len(got.Set) != 4 || got.Remove == nil {
+	if got.MountPoint != dir || got.Handler != "kata-erofs" || got.Mode != kata.ModeLayerVerity || len(got.Set) != 4 ||
+		got.Remove == nil {
 		t.Errorf("got %s", out)
 	}
 }
 
+// Under a handler for VMs, what cannot be volumes is refused; under one for runc, only keys that pods bring are removed.
 func TestAnnotationsOfOthers(t *testing.T) {
-	out, err := execute(t, "annotations", mountPoint(t, 0))
-	if err != nil || !strings.Contains(out, "cannot be given to a VM as volumes: parent layer x is a directory") {
-		t.Errorf("%v\n%s", err, out)
+	directory := mountPoint(t, 0)
+	foreign := bundle(t, "rootfs", map[string]string{"io.katacontainers.erofs.mode": "x"})
+	for _, tt := range []struct{ subject, want string }{
+		{directory, "cannot be given to a VM as volumes: parent layer x is a directory"},
+		{foreign, "the rootfs is not on the erofs storage driver"},
+	} {
+		if out, err := execute(t, "annotations", tt.subject); err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%v\n%s", err, out)
+		}
 	}
-	out, err = execute(t, "annotations", bundle(t, "rootfs", map[string]string{"io.katacontainers.erofs.mode": "x"}))
-	if err != nil || !strings.Contains(out, "remove  io.katacontainers.erofs.mode") ||
-		!strings.Contains(out, "/rootfs is not on the erofs storage driver") {
+	out, err := execute(t, "annotations", "--handler", "runc", foreign)
+	if err != nil || !strings.Contains(out, "remove  io.katacontainers.erofs.mode") {
 		t.Errorf("%v\n%s", err, out)
 	}
 }
