@@ -241,7 +241,7 @@ func TestAnnotateRequest(t *testing.T) {
 func TestAnnotateRefuses(t *testing.T) {
 	elsewhere := filepath.Join(t.TempDir(), "merged")
 	a, err := annotate(t, "kata-erofs", nil, elsewhere)
-	checkError(t, a, err, "handler kata-erofs: image-verity is not possible: the rootfs is not on the erofs")
+	checkError(t, a, err, "handler kata-erofs: image-verity, layer-verity, layer are not possible: the rootfs is not")
 	a, err = annotate(t, "kata-qemu-erofs", nil, container(t, "", layer(""))) // not in the file: verified or nothing
 	checkError(t, a, err, "handler kata-qemu-erofs: image-verity is not possible: ")
 }

@@ -167,7 +167,7 @@ func TestPrecreate(t *testing.T) {
 func TestPrecreateRefuses(t *testing.T) {
 	for in, want := range map[string]string{
 		"": "container's configuration on standard input: EOF", "[]": "container's configuration on standard input: ",
-		"{}":                         "handler kata-erofs: image-verity is not possible: the rootfs is not on the erofs",
+		"{}":                         "handler kata-erofs: image-verity, layer-verity are not possible: the rootfs is not",
 		`{"root":{"path":"merged"}}`: `mount point "merged" is not an absolute path`,
 	} {
 		var out bytes.Buffer

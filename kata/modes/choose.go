@@ -25,15 +25,45 @@ func (h *Handler) Choose(request string, offer Offer) (kata.Mode, error) {
 				list(h.Allow))
 		}
 	}
-	reasons := make([]string, len(tried))
-	for i, m := range tried {
-		why := h.cannot(m, offer)
-		if why == "" {
+	var why refusals
+	for _, m := range tried {
+		reason := h.cannot(m, offer)
+		if reason == "" {
 			return m, nil
 		}
-		reasons[i] = fmt.Sprintf("%s is not possible: %s", m, why)
+		why.add(m, reason)
 	}
-	return "", fmt.Errorf("%s: %s", subject, strings.Join(reasons, "; "))
+	return "", fmt.Errorf("%s: %s", subject, why)
+}
+
+// refusals are the reasons why modes are not possible.
+type refusals []refusal
+
+type refusal struct {
+	modes  []kata.Mode
+	reason string
+}
+
+// add joins modes that one reason rules out.
+func (r *refusals) add(m kata.Mode, reason string) {
+	i := slices.IndexFunc(*r, func(f refusal) bool { return f.reason == reason })
+	if i < 0 {
+		i = len(*r)
+		*r = append(*r, refusal{reason: reason})
+	}
+	(*r)[i].modes = append((*r)[i].modes, m)
+}
+
+func (r refusals) String() string {
+	sentences := make([]string, len(r))
+	for i, f := range r {
+		verb := "is"
+		if len(f.modes) > 1 {
+			verb = "are"
+		}
+		sentences[i] = fmt.Sprintf("%s %s not possible: %s", list(f.modes), verb, f.reason)
+	}
+	return strings.Join(sentences, "; ")
 }
 
 // satisfying returns the allowed modes that give a pod what it requests, the requested one first: verified instead of

@@ -65,6 +65,8 @@ func TestChoose(t *testing.T) {
 		"no verity": {offer: offer(2, noVerity), err: []string{
 			"handler kata-erofs: image-verity is not possible: volume /store/volumes/image/layer.erofs has no dm-verity " +
 				"tree (remove the image and pull it again with erofs.verity=on); layer-verity is not possible: volume"}},
+		"one reason for all": {offer: offer(2, foreign), err: []string{
+			"handler kata-erofs: image-verity, layer-verity are not possible: the rootfs is not on the erofs storage driver"}},
 		"explicit fall-back to less": {config: `modes = ["layer-verity", "layer"]`, offer: offer(2, noVerity),
 			mode: kata.ModeLayer},
 		"refusal": {offer: offer(1, refused), err: []string{"as volumes: layer 3 is a directory"}},
