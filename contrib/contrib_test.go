@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,6 +18,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"github.com/crio-erofs/crio-erofs/hooks/nri"
+	"github.com/crio-erofs/crio-erofs/kata/modes"
 	"github.com/crio-erofs/crio-erofs/test/env"
 )
 
@@ -79,32 +81,53 @@ func TestCRIO(t *testing.T) {
 	}
 }
 
-// TestKubernetes checks the fields that tie the RuntimeClass to CRI-O and the pod to the RuntimeClass.
+// runtimeClass is Kubernetes's, as far as the samples set it.
+type runtimeClass struct {
+	APIVersion string `yaml:"apiVersion"`
+	Kind       string
+	Metadata   struct{ Name string }
+	Handler    string
+	Overhead   struct {
+		PodFixed map[string]string `yaml:"podFixed"`
+	}
+	Scheduling struct {
+		NodeSelector map[string]string `yaml:"nodeSelector"`
+	}
+}
+
+// TestKubernetes checks the names that tie RuntimeClasses to CRI-O and to crio-erofs's configuration, and the pod to a
+// RuntimeClass.
 func TestKubernetes(t *testing.T) {
-	var class struct {
-		APIVersion string `yaml:"apiVersion"`
-		Kind       string
-		Metadata   struct{ Name string }
-		Handler    string
-		Overhead   struct {
-			PodFixed map[string]string `yaml:"podFixed"`
-		}
-		Scheduling struct {
-			NodeSelector map[string]string `yaml:"nodeSelector"`
-		}
-	}
-	decodeYAML(t, "kubernetes/runtimeclass.yaml", &class)
-	if class.APIVersion != "node.k8s.io/v1" || class.Kind != "RuntimeClass" {
-		t.Errorf("runtimeclass.yaml is a %s %s", class.APIVersion, class.Kind)
-	}
 	var sample crioConfig
 	if _, err := toml.DecodeFile("crio.conf.d/60-erofs.conf", &sample); err != nil {
 		t.Fatal(err)
 	}
-	if _, ok := sample.Crio.Runtime.Runtimes[class.Handler]; !ok {
-		t.Errorf("60-erofs.conf has no handler %q", class.Handler)
+	text, err := os.ReadFile("config/config.toml")
+	if err != nil {
+		t.Fatal(err)
 	}
-	var pod struct {
+	config, err := modes.Parse("config/config.toml", text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	classes := map[string]bool{}
+	decodeYAML(t, "kubernetes/runtimeclass.yaml", func(class runtimeClass) {
+		if class.APIVersion != "node.k8s.io/v1" || class.Kind != "RuntimeClass" || class.Metadata.Name != class.Handler {
+			t.Errorf("runtimeclass.yaml has %+v", class)
+		}
+		shim := sample.Crio.Runtime.Runtimes[class.Handler].RuntimePath
+		if filepath.Base(shim) != "containerd-shim-"+class.Handler+"-v2" {
+			t.Errorf("60-erofs.conf has handler %q with the shim %q", class.Handler, shim)
+		}
+		if _, ok := config.Handlers[class.Handler]; !ok {
+			t.Errorf("config.toml has no handler %q", class.Handler)
+		}
+		classes[class.Metadata.Name] = true
+	})
+	if n := len(sample.Crio.Runtime.Runtimes); len(classes) != n || len(config.Handlers) != n {
+		t.Errorf("CRI-O has %d handlers, config.toml %d, Kubernetes %v", n, len(config.Handlers), classes)
+	}
+	type pod struct {
 		APIVersion string `yaml:"apiVersion"`
 		Kind       string
 		Metadata   struct{ Name string }
@@ -118,14 +141,15 @@ func TestKubernetes(t *testing.T) {
 			}
 		}
 	}
-	decodeYAML(t, "kubernetes/pod.yaml", &pod)
-	if pod.Spec.RuntimeClassName != class.Metadata.Name {
-		t.Errorf("the pod's class is %q, the class's name %q", pod.Spec.RuntimeClassName, class.Metadata.Name)
-	}
+	decodeYAML(t, "kubernetes/pod.yaml", func(p pod) {
+		if !classes[p.Spec.RuntimeClassName] {
+			t.Errorf("the pod's class is %q, there are %v", p.Spec.RuntimeClassName, classes)
+		}
+	})
 }
 
-// decodeYAML decodes a file with one document. A field that into does not have is an error.
-func decodeYAML(t *testing.T, path string, into any) {
+// decodeYAML decodes every document of a file. A field that T does not have is an error.
+func decodeYAML[T any](t *testing.T, path string, use func(T)) {
 	t.Helper()
 	content, err := os.ReadFile(path)
 	if err != nil {
@@ -133,8 +157,14 @@ func decodeYAML(t *testing.T, path string, into any) {
 	}
 	d := yaml.NewDecoder(bytes.NewReader(content))
 	d.KnownFields(true)
-	if err := d.Decode(into); err != nil {
-		t.Fatalf("%s: %v", path, err)
+	for {
+		var document T
+		if err := d.Decode(&document); errors.Is(err, io.EOF) {
+			return
+		} else if err != nil {
+			t.Fatalf("%s: %v", path, err)
+		}
+		use(document)
 	}
 }
 
