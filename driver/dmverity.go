@@ -26,8 +26,8 @@ import (
 // last user (DM_DEFERRED_REMOVE) as soon as it is open, like its loop device, so that unmounting is all it takes, and a
 // crash leaves one only if it comes within the milliseconds before. Those, Init removes.
 
-// devicePrefix and a volume's name are the name of its device. Stores that have the same volume share the device: what is
-// read from it is the same by the root hash.
+// devicePrefix and a volume's name are the name of its device. Stores that have the same volume share the device:
+// what is read from it is the same by the root hash.
 const devicePrefix = "crio-erofs-"
 
 // deviceTries is how often a device is opened or made that others remove at the same time.
@@ -39,8 +39,8 @@ var errGone = errors.New("device-mapper device went away")
 // mountVerified mounts a volume through dm-verity, attached nowhere.
 func mountVerified(v *volume.ManifestVolume) (*os.File, error) {
 	if v.Verity == nil {
-		return nil, fmt.Errorf("volume %s has no hash tree, and erofs.host_verity=on lets none be mounted without: remove the "+
-			"images that use it and pull them again with erofs.verity=on", v.Path)
+		return nil, fmt.Errorf("volume %s has no hash tree, and erofs.host_verity=on lets none be mounted without: remove "+
+			"the images that use it and pull them again with erofs.verity=on", v.Path)
 	}
 	control, err := dm.Open()
 	if err != nil {
@@ -97,7 +97,8 @@ func findDevice(control *dm.Control, name string, v *volume.ManifestVolume) (*os
 	// All but the block devices has to be equal.
 	have := strings.Fields(table)
 	if expected := strings.Fields(want); len(have) != len(expected) || !slices.Equal(have[3:], expected[3:]) {
-		return nil, fmt.Errorf("there is a device %s with another table, %q: it is not of this driver; remove it", name, table)
+		return nil, fmt.Errorf("there is a device %s with another table, %q: it is not of this driver; remove it", name,
+			table)
 	}
 	return openDevice(status.Dev)
 }
@@ -137,7 +138,8 @@ func makeDevice(control *dm.Control, name string, v *volume.ManifestVolume) (_ *
 	return openDevice(dev)
 }
 
-// verityTable returns the parameters of a dm-verity target (the kernel's Documentation/admin-guide/device-mapper/verity.rst).
+// verityTable returns the parameters of a dm-verity target (the kernel's
+// Documentation/admin-guide/device-mapper/verity.rst).
 func verityTable(v *volume.ManifestVolume, device string) (string, error) {
 	digest, err := hex.DecodeString(v.Verity.RootHash)
 	if err != nil {

@@ -54,8 +54,8 @@ func devices(t *testing.T, want int) []string {
 	return found
 }
 
-// TestHostVerity runs containers on the host over dm-verity: their files are checked against the root hash, the device is
-// shared, and nothing is left when the last of them stops.
+// TestHostVerity runs containers on the host over dm-verity: their files are checked against the root hash, the
+// device is shared, and nothing is left when the last of them stops.
 func TestHostVerity(t *testing.T) {
 	control := needDM(t)
 	for _, layout := range []string{"aligned", "tarfs"} {
@@ -153,7 +153,8 @@ func firstVolume(t *testing.T, merged string) volume.ManifestVolume {
 	return m.Volumes[0]
 }
 
-// changeByte changes a byte in the middle of a volume, in a stretch of this content, and drops what the kernel has cached.
+// changeByte changes a byte in the middle of a volume, in a stretch of this content, and drops what the kernel has
+// cached.
 func changeByte(t *testing.T, path string, around []byte) {
 	t.Helper()
 	b, err := os.ReadFile(path)
@@ -240,7 +241,8 @@ func TestHostVerityRefused(t *testing.T) {
 	if _, err := os.Stat("/dev/mapper/control"); err == nil {
 		return
 	}
-	if _, err := openDriver(t.TempDir(), "erofs.host_verity=on"); err == nil || !strings.Contains(err.Error(), "modprobe") {
+	_, err := openDriver(t.TempDir(), "erofs.host_verity=on")
+	if err == nil || !strings.Contains(err.Error(), "modprobe") {
 		t.Errorf("without device-mapper: %v", err)
 	}
 }

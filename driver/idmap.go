@@ -132,10 +132,10 @@ func (s *mapped) release() error {
 	return errors.Join(append(errs, s.tmp.remove())...)
 }
 
-// probeShifting finds out whether ids can be mapped at the time of mounting, and if not, why. It is tried with a volume,
-// and with the file system that holds directory layers. That overlayfs takes such mounts as lower directories need not be
-// tried: it does since Linux 5.19 (commit bc70682a497c, "ovl: support idmapped layers"), and EROFS learned of mappings
-// later (commit 6c459b78d485, "erofs: support idmapped mounts").
+// probeShifting finds out whether ids can be mapped at the time of mounting, and if not, why. It is tried with a
+// volume, and with the file system that holds directory layers. That overlayfs takes such mounts as lower directories
+// need not be tried: it does since Linux 5.19 (commit bc70682a497c, "ovl: support idmapped layers"), and EROFS
+// learned of mappings later (commit 6c459b78d485, "erofs: support idmapped mounts").
 func (d *Driver) probeShifting(path string) error {
 	volume, err := d.openVolumeFile(path)
 	if err != nil {
@@ -182,7 +182,8 @@ func tryMap(mounts ...*os.File) error {
 		if err := unix.MountSetattr(int(mnt.Fd()), "", unix.AT_EMPTY_PATH, attr); err != nil {
 			var st unix.Statfs_t
 			_ = unix.Fstatfs(int(mnt.Fd()), &st)
-			return fmt.Errorf("mount_setattr(MOUNT_ATTR_IDMAP) on %s: %w", graphdriver.FsNames[graphdriver.FsMagic(st.Type)], err)
+			name := graphdriver.FsNames[graphdriver.FsMagic(st.Type)]
+			return fmt.Errorf("mount_setattr(MOUNT_ATTR_IDMAP) on %s: %w", name, err)
 		}
 	}
 	return nil

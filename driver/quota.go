@@ -18,10 +18,10 @@ import (
 )
 
 // A container's upper directory can have a limit where the store's file system has project quotas. containers/storage
-// gives a project to a directory, so each limited layer has one in quotas/: diff and work are made in there, which gives
-// them its project, and then moved to the layer's directory. overlayfs moves files between the two, so they have to be of
-// one project; the rest of the layer's directory is of none, so that a full container can be mounted, which writes its
-// manifest. As long as quotas/<id> is there, its project is not given to another layer.
+// gives a project to a directory, so each limited layer has one in quotas/: diff and work are made in there, which
+// gives them its project, and then moved to the layer's directory. overlayfs moves files between the two, so they
+// have to be of one project; the rest of the layer's directory is of none, so that a full container can be mounted,
+// which writes its manifest. As long as quotas/<id> is there, its project is not given to another layer.
 
 func (s store) quotasDir() string         { return filepath.Join(s.home, "quotas") }
 func (s store) quotaDir(id string) string { return filepath.Join(s.quotasDir(), id) }
@@ -85,8 +85,8 @@ func (d *Driver) openQuotas() error {
 	return err
 }
 
-// quotaControl returns containers/storage's control of project quotas. It learns anew which projects are in use whenever
-// another process may have given one away. The caller holds the store's lock.
+// quotaControl returns containers/storage's control of project quotas. It learns anew which projects are in use
+// whenever another process may have given one away. The caller holds the store's lock.
 func (d *Driver) quotaControl() (*quota.Control, error) {
 	control := d.quota.Load()
 	if control != nil {
@@ -103,8 +103,8 @@ func (d *Driver) quotaControl() (*quota.Control, error) {
 	}
 	control, err = quota.NewControl(d.quotasDir())
 	if err != nil {
-		return nil, fmt.Errorf("the file system of %s (%s) has no project quotas: mount XFS or ext4 with the option prjquota "+
-			"(ext4 needs \"tune2fs -O project -Q prjquota\" first), or set no limits: %w", d.home, d.backingFS, err)
+		return nil, fmt.Errorf("the file system of %s (%s) has no project quotas: mount XFS or ext4 with the option "+
+			"prjquota (ext4 needs \"tune2fs -O project -Q prjquota\" first), or set no limits: %w", d.home, d.backingFS, err)
 	}
 	d.quotaState = last
 	d.quota.Store(control)
@@ -150,7 +150,8 @@ func (d *Driver) withSlack(id string, mount func() error) error {
 	}
 	var limit quota.Quota
 	if err := control.GetQuota(d.quotaDir(id), &limit); err != nil {
-		return err
+		logrus.Warnf("Layer %s may have no limit any more: %v", id, err)
+		return mount()
 	}
 	raised := limit
 	if limit.Size > 0 {

@@ -13,7 +13,8 @@ import (
 	fstest "github.com/crio-erofs/crio-erofs/test/tree"
 )
 
-// quotaPlaces are file systems with project quotas. Where the kernel has none, package vmrun runs the tests on one that has.
+// quotaPlaces are file systems with project quotas. Where the kernel has none, package vmrun runs the tests on one
+// that has.
 var quotaPlaces = map[string]func(testing.TB) string{
 	"xfs": func(t testing.TB) string {
 		fstest.RequireTool(t, "mkfs.xfs")
@@ -110,7 +111,8 @@ func testQuota(t *testing.T, root string) {
 		if err == nil {
 			continue
 		}
-		if _, n := usage(t, d, "files"); i < 20 || i > 29 || n != 30 || !errors.Is(err, unix.EDQUOT) && !errors.Is(err, unix.ENOSPC) {
+		full := errors.Is(err, unix.EDQUOT) || errors.Is(err, unix.ENOSPC)
+		if _, n := usage(t, d, "files"); i < 20 || i > 29 || n != 30 || !full {
 			t.Errorf("after %d files (%d inodes): %v", i, n, err)
 		}
 		break

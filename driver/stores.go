@@ -13,9 +13,9 @@ import (
 	"github.com/crio-erofs/crio-erofs/driver/volume"
 )
 
-// Additional image stores are stores of this driver that others have made, on a file system that may be read-only: their
-// layers can be parents of ours. Nothing is written to them and nobody's lock in them is taken, so they must not change
-// while they are in use. Host mounts, image volumes and mount points are in our own store.
+// Additional image stores are stores of this driver that others have made, on a file system that may be read-only:
+// their layers can be parents of ours. Nothing is written to them and nobody's lock in them is taken, so they must
+// not change while they are in use. Host mounts, image volumes and mount points are in our own store.
 
 // addImageStores takes the values of erofs.imagestore.
 func addImageStores(o *options, value string) error {
@@ -36,7 +36,8 @@ func (d *Driver) openImageStores() error {
 	for _, root := range d.options.imageStores {
 		home, err := filepath.EvalSymlinks(filepath.Join(root, Name))
 		if err != nil {
-			return fmt.Errorf("additional image store %s: %w: mount it, or remove it from the option erofs.imagestore", root, err)
+			return fmt.Errorf("additional image store %s: %w: mount it, or remove it from the option erofs.imagestore", root,
+				err)
 		}
 		other := store{home: home}
 		if home == d.home {
@@ -97,8 +98,8 @@ func (d *Driver) sameDevice(v *volume.ManifestVolume) bool {
 	return err == nil && st.dev == v.Device
 }
 
-// shareImage has a container hold the image volume that another container of the same foreign image holds; nil: there is
-// none. In our own store the image's top layer holds it for all.
+// shareImage has a container hold the image volume that another container of the same foreign image holds; nil: there
+// is none. In our own store the image's top layer holds it for all.
 func (d *Driver) shareImage(holder, key string) (*volume.ManifestVolume, error) {
 	if len(d.others) == 0 {
 		return nil, nil

@@ -159,7 +159,8 @@ func testImageStore(t *testing.T, base string, images int, options []string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := tree(t, mountContainer(t, s, again.ID)), "/above ---------- above\n/below ---------- changed"; got != want {
+	got, want := tree(t, mountContainer(t, s, again.ID)), "/above ---------- above\n/below ---------- changed"
+	if got != want {
 		t.Errorf("container of the committed image has %q", got)
 	}
 	deleteAll(t, s, append(containers, again.ID), nil)

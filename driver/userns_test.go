@@ -25,8 +25,8 @@ const hostRoot = 100000
 
 var usernsMaps = []idtools.IDMap{{ContainerID: 0, HostID: hostRoot, Size: 65536}}
 
-// usernsTar has files of several owners, and modes that a change of the owner would lose. In its root there are no names
-// of one character: containers/storage overlooks them when it copies a layer (pwalkdir takes them for ".").
+// usernsTar has files of several owners, and modes that a change of the owner would lose. In its root there are no
+// names of one character: containers/storage overlooks them when it copies a layer (pwalkdir takes them for ".").
 func usernsTar(t *testing.T) []byte {
 	t.Helper()
 	var b bytes.Buffer
@@ -206,9 +206,9 @@ func asRootOf(t *testing.T, root string) {
 	}
 }
 
-// TestUserNamespaceCopies makes a container with mapped ids where the kernel cannot map those of mounts: containers/storage
-// copies the image's layer, the files of the copy belong to the mapped root, who can also get at them, and a VM does not
-// get it. Once the kernel can, the container's files are not mapped a second time.
+// TestUserNamespaceCopies makes a container with mapped ids where the kernel cannot map those of mounts:
+// containers/storage copies the image's layer, the files of the copy belong to the mapped root, who can also get at
+// them, and a VM does not get it. Once the kernel can, the container's files are not mapped a second time.
 func TestUserNamespaceCopies(t *testing.T) {
 	needRoot(t)
 	s := openStorage(t, t.TempDir())

@@ -20,7 +20,8 @@ const envTests = "VMRUN_TESTS"
 // have to fit in a page.
 func TestDriverOldKernel(t *testing.T) {
 	files := needGuest(t, vmrun.Kernel61)
-	runDriverTests(t, files, "TestStorage", "TestTarfsKernel", "TestLayouts", "TestMostLayers", "TestHostMounts", "TestVolatile", "TestUserNamespace",
+	runDriverTests(t, files, "TestStorage", "TestTarfsKernel", "TestLayouts", "TestMostLayers", "TestHostMounts",
+		"TestVolatile", "TestUserNamespace",
 		"TestQuota", "TestQuotaLeftover", "TestHostVerity", "TestHostVerityLeftover", "TestHostVerityForeign")
 }
 

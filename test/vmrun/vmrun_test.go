@@ -69,8 +69,8 @@ func TestRun(t *testing.T) {
 		}
 		return output.String(), exit
 	}
-	if out, exit := run(`echo "$GREETING" > file; busybox uname -r; busybox grep -c '^loop ' /proc/modules; exit 3`); exit != 3 ||
-		!strings.HasPrefix(out, "6.1.") || !strings.HasSuffix(out, "\n1\n") {
+	out, exit := run(`echo "$GREETING" > file; busybox uname -r; busybox grep -c '^loop ' /proc/modules; exit 3`)
+	if exit != 3 || !strings.HasPrefix(out, "6.1.") || !strings.HasSuffix(out, "\n1\n") {
 		t.Errorf("exit status %d, output %q", exit, out)
 	}
 	if out, exit := run("busybox cat file"); exit != 0 || out != "hello\n" {

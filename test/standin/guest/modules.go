@@ -12,8 +12,8 @@ import (
 	"strings"
 )
 
-// wanted are the modules that the stand-in's guest uses; what they depend on is found out. A name may be missing from a kernel that
-// has it built in.
+// wanted are the modules that the stand-in's guest uses; what they depend on is found out. A name may be missing from
+// a kernel that has it built in.
 var wanted = []string{
 	"virtio_pci", "virtio_console", // the agent's channel
 	"virtio_scsi", "sd_mod", // the disks of containers
