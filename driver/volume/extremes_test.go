@@ -151,3 +151,31 @@ func TestOwnersBeyond32Bits(t *testing.T) {
 		}
 	})
 }
+
+// TestSizeLimits has files that no image has blocks for. They must be refused by their headers: nobody has the data.
+func TestSizeLimits(t *testing.T) {
+	for _, c := range []struct {
+		layout volume.Layout
+		size   int64
+		want   string
+	}{
+		{volume.LayoutAligned, 1 << 44, "16 TiB"},
+		{volume.LayoutAligned, math.MaxInt64, "16 TiB"},
+		{volume.LayoutTarfs, 1 << 41, "2 TiB"},
+		{volume.LayoutTarfs, math.MaxInt64, "2 TiB"},
+		{volume.LayoutAligned, 1 << 43, "truncated"}, // there would be room
+		{volume.LayoutTarfs, 1 << 40, "truncated"},
+	} {
+		var layer bytes.Buffer
+		err := tar.NewWriter(&layer).WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: "f", Size: c.size, Format: tar.FormatGNU})
+		if err != nil {
+			t.Fatal(err)
+		}
+		dir := t.TempDir()
+		_, err = volume.Create(filepath.Join(dir, "v"), &layer, volume.BuildOptions{Layout: c.layout})
+		if err == nil || !strings.Contains(err.Error(), `"f"`) || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s, %d bytes: %v, want %q", c.layout, c.size, err, c.want)
+		}
+		wantNames(t, dir)
+	}
+}
