@@ -46,6 +46,9 @@ func Boot() error {
 	if err := LoopbackUp(); err != nil {
 		return err
 	}
+	if err := networkUp(); err != nil {
+		return err
+	}
 	return enableControllers()
 }
 

@@ -42,6 +42,12 @@ func mountStorages(cid string, storages []agentapi.Storage) (*rootfs, error) {
 	if cid == "" || strings.ContainsAny(cid, "/\\\x00") || strings.Contains(cid, "..") {
 		return nil, fmt.Errorf("container ID %q contains invalid characters", cid)
 	}
+	if len(storages) > 0 && storages[len(storages)-1].Driver == agentapi.DriverOverlay {
+		return mountVolumes(cid, storages)
+	}
+	if len(storages) == 1 && storages[0].Driver == agentapi.DriverGuestPull {
+		return pullRootfs(cid, &storages[0])
+	}
 	lowers, err := lowerStorages(storages)
 	if err != nil {
 		return nil, err
@@ -144,7 +150,11 @@ func (l *layer) mount(disk string) error {
 	}
 	part := dev
 	if slices.Contains(l.Options, agentapi.OptVerityEnabled) {
-		if l.verity, dev, err = openVerity(part, l.Options); err != nil {
+		v, err := parseVerityOptions(l.Options)
+		if err == nil {
+			l.verity, dev, err = openVerity(part, v)
+		}
+		if err != nil {
 			return fmt.Errorf("failed to create dm-verity device over %s: %w", part, err)
 		}
 	}
@@ -219,5 +229,7 @@ func (r *rootfs) unmount() error {
 			errs = append(errs, closeVerity(name))
 		}
 	}
-	return errors.Join(append(errs, os.RemoveAll(r.base), os.RemoveAll(filepath.Dir(r.mountPoint)))...)
+	volumes := filepath.Join(agentapi.VolumesDir, filepath.Base(r.base))
+	return errors.Join(append(errs, os.RemoveAll(r.base), os.RemoveAll(filepath.Dir(r.mountPoint)),
+		os.RemoveAll(volumes))...)
 }

@@ -29,6 +29,7 @@ type verityOptions struct {
 	hashOffset  uint64
 	hashVersion uint64
 	noSuper     bool
+	blocks      uint64 // of data; 0: all that is before hashOffset
 }
 
 func parseVerityOptions(options []string) (*verityOptions, error) {
@@ -116,7 +117,10 @@ func (v *verityOptions) target(part string) (dm.Target, error) {
 	if err != nil {
 		return dm.Target{}, fmt.Errorf("dm-verity salt %q: %w", v.salt, err)
 	}
-	blocks := v.hashOffset / v.blockSize
+	blocks := v.blocks
+	if blocks == 0 {
+		blocks = v.hashOffset / v.blockSize
+	}
 	params, err := dm.BuildTargetParams(dm.OpenArgs{
 		Version: uint32(v.hashVersion), DataDevice: part, HashDevice: part,
 		DataBlockSize: uint32(v.blockSize), HashBlockSize: uint32(v.hashSize), DataBlocks: blocks,
@@ -125,12 +129,8 @@ func (v *verityOptions) target(part string) (dm.Target, error) {
 	return dm.Target{Length: blocks * v.blockSize / 512, Type: "verity", Params: params}, err
 }
 
-// openVerity makes the device over a partition and returns its name and its node.
-func openVerity(part string, options []string) (name, node string, err error) {
-	v, err := parseVerityOptions(options)
-	if err != nil {
-		return "", "", err
-	}
+// openVerity makes the device over a partition or disk and returns its name and its node.
+func openVerity(part string, v *verityOptions) (name, node string, err error) {
 	target, err := v.target(part)
 	if err != nil {
 		return "", "", err

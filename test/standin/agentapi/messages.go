@@ -12,11 +12,30 @@ const PortName = "kata.standin.agent.0"
 // Drivers of a Storage (kata-containers src/libs/kata-types/src/device.rs, DRIVER_SCSI_TYPE).
 const DriverSCSI = "scsi"
 
+// Drivers of a Storage that is no layer of a multi-layer rootfs.
+const (
+	DriverVerity    = "dmverity"         // kata-containers#7837
+	DriverOverlay   = "overlayfs"        // src/libs/kata-types/src/device.rs, DRIVER_OVERLAYFS_TYPE
+	DriverGuestPull = "image_guest_pull" // src/agent/src/storage/image_pull_handler.rs
+
+	// OptVerityInfo is the driver option with the dm_verity of a KataVirtualVolume (kata-containers#7837).
+	OptVerityInfo = "verity_info="
+
+	// PauseImage is the sandbox's image in a guest pull: it is in the guest (src/agent/src/confidential_data_hub).
+	PauseImage = "pause"
+)
+
 // Directories of the guest.
 const (
 	// PassthroughDir holds <container id>/rootfs, the mount point of a container's storages
 	// (kata-containers src/runtime-rs/crates/resource/src/share_fs/mod.rs, PASSTHROUGH_FS_DIR).
 	PassthroughDir = "/run/kata-containers/shared/containers/passthrough"
+
+	// ContainersDir holds a directory per container (src/agent/src/rpc.rs, CONTAINER_BASE).
+	ContainersDir = "/run/kata-containers"
+
+	// VolumesDir holds the mounts of raw block volumes (kata-containers#7837).
+	VolumesDir = "/run/kata-containers/virtual-volumes/containers"
 
 	// SharedDir is the only place CopyFile writes to (share_fs/mod.rs, DEFAULT_KATA_GUEST_SHARE_DIR).
 	SharedDir = "/run/kata-containers/shared/containers"
@@ -47,11 +66,12 @@ const (
 
 // Storage tells the guest what to mount where. Fields as in agent.proto.
 type Storage struct {
-	Driver     string   `json:"driver"`
-	Source     string   `json:"source"` // for DriverSCSI: "<scsi id>:<lun>"
-	FSType     string   `json:"fstype"`
-	Options    []string `json:"options"`
-	MountPoint string   `json:"mount_point"`
+	Driver        string   `json:"driver"`
+	DriverOptions []string `json:"driver_options"`
+	Source        string   `json:"source"` // for DriverSCSI and DriverVerity: "<scsi id>:<lun>"
+	FSType        string   `json:"fstype"`
+	Options       []string `json:"options"`
+	MountPoint    string   `json:"mount_point"`
 }
 
 // Empty is the answer of calls that only succeed or fail.

@@ -17,6 +17,7 @@ import (
 var wanted = []string{
 	"virtio_pci", "virtio_console", // the agent's channel
 	"virtio_scsi", "sd_mod", // the disks of containers
+	"virtio_net", // a guest that pulls images itself
 	"dm_verity", "erofs", "overlay",
 }
 

@@ -44,7 +44,7 @@ func check(mounts []*types.Mount) error {
 	case IsErofsMultiLayer(mounts):
 		return checkCount(mounts)
 	case len(mounts) == 1 && hasVirtualVolume(mounts[0]):
-		return errors.New("the stand-in for Kata has no guest pull (option io.katacontainers.volume)")
+		return nil
 	case len(mounts) == 1:
 		return fmt.Errorf("unsupported rootfs %v", mounts[0])
 	}
@@ -53,7 +53,7 @@ func check(mounts []*types.Mount) error {
 
 // hasVirtualVolume is mod.rs's is_kata_virtual_volume.
 func hasVirtualVolume(m *types.Mount) bool {
-	return slices.ContainsFunc(m.Options, func(o string) bool { return strings.HasPrefix(o, "io.katacontainers.volume=") })
+	return slices.ContainsFunc(m.Options, func(o string) bool { return strings.HasPrefix(o, optVolume) })
 }
 
 func checkCount(mounts []*types.Mount) error {

@@ -21,6 +21,9 @@ const (
 	KindGPT    Kind = "gpt"    // several EROFS mounts: a partition each
 	KindMerged Kind = "merged" // one EROFS mount with device= options: its files one after the other
 	KindSingle Kind = "single" // one EROFS mount: the file itself
+
+	KindVolumes Kind = "volumes" // raw block volumes: a disk for each file
+	KindPull    Kind = "pull"    // no disk: the guest pulls the image
 )
 
 // Plan is what to attach and what to tell the agent. Storages lack only the disk's address.
@@ -32,9 +35,20 @@ type Plan struct {
 }
 
 // New makes a plan for a container. It reads the files' sizes and verity parameters, and changes nothing.
-func New(cid string, mounts []*types.Mount) (*Plan, error) {
+// annotations are the container's.
+func New(cid string, mounts []*types.Mount, annotations map[string]string) (*Plan, error) {
 	if err := check(mounts); err != nil {
 		return nil, err
+	}
+	if len(mounts) == 1 {
+		volumes, err := virtualVolumes(mounts[0])
+		if err != nil {
+			return nil, err
+		}
+		if volumes[0].VolumeType == "image_guest_pull" {
+			return planPull(cid, annotations)
+		}
+		return planVolumes(cid, volumes)
 	}
 	var erofs []*types.Mount
 	var mkdirs []string
@@ -137,24 +151,30 @@ func storage(mountPoint string, options []string) agentapi.Storage {
 	return agentapi.Storage{Driver: agentapi.DriverSCSI, FSType: typeErofs, MountPoint: mountPoint, Options: options}
 }
 
-// WriteDisk makes the files that the disk needs in dir and returns the disk's path; raw says that it is no VMDK.
-func (p *Plan) WriteDisk(dir string) (path string, raw bool, err error) {
+// WriteDisks makes the files that the disks need in dir and returns the disks' paths; raw says that they are no VMDKs.
+func (p *Plan) WriteDisks(dir string) (paths []string, raw bool, err error) {
+	var path string
 	switch p.Kind {
 	case KindGPT:
 		path, err = p.Layout.Write(dir)
 	case KindMerged:
 		path, err = gptdisk.Concatenate(dir, p.Files)
-	default:
-		return p.Files[0], true, nil
+	default: // KindSingle has one file, KindPull none
+		return p.Files, true, nil
 	}
-	return path, false, err
+	return []string{path}, false, err
 }
 
-// At returns the storages for the disk at a SCSI address.
-func (p *Plan) At(address string) []agentapi.Storage {
+// At returns the storages for disks at these SCSI addresses.
+func (p *Plan) At(addresses []string) []agentapi.Storage {
 	storages := make([]agentapi.Storage, len(p.Storages))
 	for i, s := range p.Storages {
-		s.Source = address
+		switch {
+		case p.Kind == KindVolumes && i < len(addresses):
+			s.Source = addresses[i]
+		case p.Kind != KindVolumes && len(addresses) == 1:
+			s.Source = addresses[0]
+		}
 		storages[i] = s
 	}
 	return storages

@@ -84,7 +84,7 @@ func TestRefusals(t *testing.T) {
 		"nothing":   {nil, "share fs is unavailable"},
 		"one block": {[]*types.Mount{mount("ext4", f[0], "loop")}, "unsupported rootfs"},
 		"guest pull": {[]*types.Mount{mount("fuse.nydus-overlayfs", "", "io.katacontainers.volume=e30=")},
-			"no guest pull"},
+			"unsupported volume type"},
 		"two others":     {[]*types.Mount{mount("erofs", f[0]), mount("btrfs", f[0])}, "unsupported rootfs mounts count 2"},
 		"too many":       {many, "exceeded maximum block devices for multi-layer EROFS: 130 > 129"},
 		"129 partitions": {many[:130], "exceeds maximum 128 partitions"},
@@ -98,7 +98,7 @@ func TestRefusals(t *testing.T) {
 		"bad metadata": {[]*types.Mount{mount("erofs", f[0], "X-containerd.dmverity="+bad), mount("erofs", f[1]), overlay},
 			"failed to parse dm-verity metadata JSON"},
 	} {
-		if _, err := rootfs.New("c", test.mounts); err == nil || !strings.Contains(err.Error(), test.want) {
+		if _, err := rootfs.New("c", test.mounts, nil); err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: error %v, want %q in it", name, err, test.want)
 		}
 	}
@@ -119,7 +119,7 @@ func TestKinds(t *testing.T) {
 		"one with devices": {[]*types.Mount{mount("erofs", f[0], "ro", "device="+f[1]), overlay}, rootfs.KindMerged,
 			[]string{f[0], f[1]}},
 	} {
-		p, err := rootfs.New("cid", test.mounts)
+		p, err := rootfs.New("cid", test.mounts, nil)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
@@ -127,7 +127,7 @@ func TestKinds(t *testing.T) {
 		if p.Kind != test.kind || !slices.Equal(p.Files, test.files) {
 			t.Errorf("%s: kind %s of %q, want %s of %q", name, p.Kind, p.Files, test.kind, test.files)
 		}
-		s := p.At("0:7")[0]
+		s := p.At([]string{"0:7"})[0]
 		if s.Source != "0:7" || s.Driver != "scsi" || s.FSType != "erofs" ||
 			s.MountPoint != "/run/kata-containers/shared/containers/passthrough/cid/rootfs" {
 			t.Errorf("%s: storage %+v", name, s)
@@ -170,7 +170,7 @@ func TestSalt(t *testing.T) {
 			t.Fatal(err)
 		}
 		p, err := rootfs.New("c", []*types.Mount{mount("erofs", path, "X-containerd.dmverity="+meta),
-			mount("erofs", files(t, 0)[0]), mount("overlay", "overlay")})
+			mount("erofs", files(t, 0)[0]), mount("overlay", "overlay")}, nil)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
@@ -205,7 +205,7 @@ func writeSuperblock(t *testing.T, path string, offset int64, salt []byte, size 
 // TestUnverified: a mount without the option is mounted unverified, as runtime-rs does without a word.
 func TestUnverified(t *testing.T) {
 	f := files(t, 4096, 4096)
-	p, err := rootfs.New("c", []*types.Mount{mount("erofs", f[0]), mount("erofs", f[1]), mount("overlay", "overlay")})
+	p, err := rootfs.New("c", []*types.Mount{mount("erofs", f[0]), mount("erofs", f[1]), mount("overlay", "overlay")}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -25,7 +25,7 @@ type container struct {
 
 	mu     sync.Mutex // guards the rest
 	vm     *vm.VM
-	disk   *vm.Disk
+	disks  []*vm.Disk
 	dir    string
 	init   *process
 	execs  map[string]*process
@@ -47,7 +47,7 @@ func (c *container) create(ctx context.Context, r *taskapi.CreateTaskRequest) (e
 	if c.dir, err = c.service.containerDir(c.id); err != nil {
 		return err
 	}
-	plan, err := rootfs.New(c.id, r.Rootfs)
+	plan, err := rootfs.New(c.id, r.Rootfs, spec.Annotations)
 	if err != nil {
 		return fmt.Errorf("handler rootfs: %w", err)
 	}
@@ -62,15 +62,19 @@ func (c *container) create(ctx context.Context, r *taskapi.CreateTaskRequest) (e
 	if err := c.attach(plan); err != nil {
 		return err
 	}
-	return c.createInGuest(ctx, r, spec, plan.At(c.disk.Address))
+	addresses := make([]string, len(c.disks))
+	for i, d := range c.disks {
+		addresses[i] = d.Address
+	}
+	return c.createInGuest(ctx, r, spec, plan.At(addresses))
 }
 
-// attach plugs the container's disk into the VM.
+// attach plugs the container's disks into the VM.
 func (c *container) attach(plan *rootfs.Plan) error {
 	if err := os.Mkdir(c.dir, 0o700); err != nil {
 		return err
 	}
-	path, raw, err := plan.WriteDisk(c.dir)
+	paths, raw, err := plan.WriteDisks(c.dir)
 	if err != nil {
 		return err
 	}
@@ -78,13 +82,19 @@ func (c *container) attach(plan *rootfs.Plan) error {
 	if raw {
 		format = vm.Raw
 	}
-	c.disk, err = c.vm.Plug(path, format)
-	return err
+	for _, path := range paths {
+		disk, err := c.vm.Plug(path, format)
+		if err != nil {
+			return err
+		}
+		c.disks = append(c.disks, disk)
+	}
+	return nil
 }
 
 func (c *container) createInGuest(ctx context.Context, r *taskapi.CreateTaskRequest, spec *specs.Spec,
 	storages []agentapi.Storage) error {
-	spec.Root.Path = storages[0].MountPoint
+	spec.Root.Path = storages[len(storages)-1].MountPoint
 	spec.Process.Terminal = r.Terminal
 	spec.Hooks = nil // of the host
 	if spec.Linux != nil {
@@ -112,10 +122,12 @@ func (c *container) createInGuest(ctx context.Context, r *taskapi.CreateTaskRequ
 // release undoes attach, and forgets the disk's files. What is in the guest has to be gone.
 func (c *container) release() error {
 	var errs []error
-	if c.disk != nil && c.vm.Err() == nil {
-		errs = append(errs, c.disk.Unplug())
+	for _, disk := range c.disks {
+		if c.vm.Err() == nil {
+			errs = append(errs, disk.Unplug())
+		}
 	}
-	c.disk = nil
+	c.disks = nil
 	return errors.Join(append(errs, os.RemoveAll(c.dir))...)
 }
 

@@ -205,6 +205,7 @@ func arguments(cfg Config, console string) []string {
 		"-device", "virtserialport,chardev=agent,name="+agentapi.PortName,
 		"-chardev", "socket,id=monitor,fd=4", "-mon", "chardev=monitor,mode=control",
 		"-device", "virtio-scsi-pci,id="+scsiBus,
+		"-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net,romfile=", // for guests that pull images
 	)
 }
 

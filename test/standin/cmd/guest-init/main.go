@@ -16,6 +16,9 @@ func main() {
 	if os.Args[0] == agent.ChildName {
 		agent.Child()
 	}
+	if os.Args[0] == agent.PauseName {
+		agent.Pause()
+	}
 	if os.Getpid() != 1 {
 		fmt.Fprintln(os.Stderr, "guest-init: only runs as the first process of the stand-in's VM")
 		os.Exit(1)
