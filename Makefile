@@ -86,6 +86,13 @@ endif
 race: ## Run the driver's tests of parallel use under the race detector
 	@CGO_ENABLED=1 $(GO) test -race -count=1 -timeout 10m -run '^Test(Stress|Concurrent)$$' ./driver
 
+.PHONY: test-kata
+test-kata: deps ## Run what make test has of Kata: wire types, dialects, shim, and every mode in the VM
+	@$(MAKE) --no-print-directory build crio
+	$(GO) test -count=1 -timeout 25m ./kata/... ./hooks/... ./test/standin/...
+	$(GO) test -count=1 -timeout 25m -run 'TestKata|TestVM|TestGuard' ./test/crio
+	cd test/katacompat && $(GO) test -count=1 ./...
+
 .PHONY: fuzz
 fuzz: ## Run every fuzz target for FUZZTIME (30s) each
 	@for package in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u); do \

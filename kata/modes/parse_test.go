@@ -90,8 +90,8 @@ var badFiles = map[string]string{
 	"[handlers.a]\nallow = [\"image\", \"image\"]": `f: [handlers.a] allow has image twice`,
 	"[handlers.a]\ndialect = \"go\"": `f: [handlers.a] modes has image-verity, which the dialect go cannot do; ` +
 		`it can do layer, image, guest-pull, shared-fs`,
-	"[handlers.a]\nmodes = [\"image\"]\nallow = [\"layer-verity\"]\ndialect = \"block-device\"": `allow has ` +
-		`layer-verity, which the dialect block-device cannot do; it can do image, guest-pull, shared-fs`,
+	"[handlers.a]\nmodes = [\"shared-fs\"]\nallow = [\"layer-verity\"]\ndialect = \"block-device\"": `allow has ` +
+		`layer-verity, which the dialect block-device cannot do; it can do guest-pull, shared-fs`,
 	"[handlers.a]\ndialect = \"rust\"":                `f:2: dialect "rust" is unknown; valid are auto, runtime-rs, `,
 	"[handlers.a]\nhypervisor = \"xen\"":              `f:2: hypervisor "xen" is unknown; valid are auto, qemu, `,
 	"[handlers.a]\nenforce = \"on\"":                  `f:2: enforce "on" is unknown; valid are off, warn, require`,

@@ -17,7 +17,7 @@ const (
 	DialectRuntimeRS   Dialect = "runtime-rs"   // Kata's runtime-rs 4.0.0 and later: EROFS mounts with dm-verity
 	DialectGo          Dialect = "go"           // Kata's Go runtime: an overlay of the host's EROFS mounts
 	DialectRawVolume   Dialect = "raw-volume"   // a runtime that takes KataVirtualVolume's raw block types
-	DialectBlockDevice Dialect = "block-device" // a runtime that takes one block device as the rootfs
+	DialectBlockDevice Dialect = "block-device" // a rootfs that another storage driver mounts from a block device
 	DialectGuestPull   Dialect = "guest-pull"   // a runtime that takes no volumes, such as peer pods'
 )
 
@@ -30,7 +30,8 @@ var dialectModes = map[Dialect][]kata.Mode{
 	DialectRawVolume: kata.Modes(),
 	DialectGo:        {kata.ModeLayer, kata.ModeImage, kata.ModeGuestPull, kata.ModeSharedFS},
 
-	DialectBlockDevice: {kata.ModeImage, kata.ModeGuestPull, kata.ModeSharedFS},
+	// Kata opens a block device that is the rootfs for writing, and volumes are shared between pods.
+	DialectBlockDevice: {kata.ModeGuestPull, kata.ModeSharedFS},
 	DialectGuestPull:   {kata.ModeGuestPull, kata.ModeSharedFS},
 }
 

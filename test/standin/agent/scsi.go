@@ -41,17 +41,15 @@ func scsiDisk(address string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("SCSI disk %s did not appear: %w", address, err)
 	}
+	if err := waitOpen(node); err != nil {
+		return "", fmt.Errorf("SCSI disk %s did not appear: %w", address, err)
+	}
 	return node, nil
 }
 
-// partition waits for the device node of a disk's partition.
-func partition(disk, number string) (string, error) {
-	// The kernel puts a p between a name that ends with a digit and the number (linux block/genhd.c, disk_name).
-	node := disk + number
-	if last := disk[len(disk)-1]; last >= '0' && last <= '9' {
-		node = disk + "p" + number
-	}
-	// The node is there a moment before the device can be opened (linux block/partitions/core.c, add_partition).
+// waitOpen waits for a device node that can be opened: it is there a moment before (linux block/partitions/core.c,
+// add_partition, and block/genhd.c, device_add_disk).
+func waitOpen(node string) error {
 	var last error
 	err := poll(func() bool {
 		var f *os.File
@@ -62,7 +60,20 @@ func partition(disk, number string) (string, error) {
 		return true
 	})
 	if err != nil {
-		return "", fmt.Errorf("partition device %s did not appear: %w: %w", node, err, last)
+		return fmt.Errorf("%s: %w: %w", node, err, last)
+	}
+	return nil
+}
+
+// partition waits for the device node of a disk's partition.
+func partition(disk, number string) (string, error) {
+	// The kernel puts a p between a name that ends with a digit and the number (linux block/genhd.c, disk_name).
+	node := disk + number
+	if last := disk[len(disk)-1]; last >= '0' && last <= '9' {
+		node = disk + "p" + number
+	}
+	if err := waitOpen(node); err != nil {
+		return "", fmt.Errorf("partition device did not appear: %w", err)
 	}
 	return node, nil
 }
