@@ -53,7 +53,7 @@ func TestStorageOptions(t *testing.T) {
 			"X-containerd.dmverity=" + filepath.Join(filepath.Dir(made.Path), volume.VerityFileName)}}
 		mounts = append([]*types.Mount{m}, mounts...)
 	}
-	plan, err := rootfs.New("c", append(mounts, &types.Mount{Type: "overlay", Source: "overlay"}))
+	plan, err := rootfs.New("c", append(mounts, &types.Mount{Type: "overlay", Source: "overlay"}), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
