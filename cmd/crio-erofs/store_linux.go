@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,9 +10,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
+	imagespec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/cobra"
 
 	"github.com/crio-erofs/crio-erofs/driver"
@@ -91,6 +94,9 @@ type imageVerdict struct {
 	Names []string   `json:"names,omitempty"`
 	State imageState `json:"state"`
 	Note  string     `json:"note,omitempty"`
+
+	// Decrypted is set if the image's layers are encrypted in the registry. In the store they never are.
+	Decrypted bool `json:"decrypted,omitempty"`
 }
 
 func (o *storeVerifyOptions) run(ctx context.Context, stdout io.Writer) error {
@@ -171,7 +177,8 @@ type storeImage struct {
 }
 
 func (o *storeVerifyOptions) verifyImages(ctx context.Context, r *driver.Reader) ([]imageVerdict, error) {
-	b, err := os.ReadFile(filepath.Join(o.graphRoot, driver.Name+"-images", "images.json"))
+	imagesDir := filepath.Join(o.graphRoot, driver.Name+"-images")
+	b, err := os.ReadFile(filepath.Join(imagesDir, "images.json"))
 	if errors.Is(err, fs.ErrNotExist) {
 		return []imageVerdict{}, nil
 	}
@@ -189,9 +196,46 @@ func (o *storeVerifyOptions) verifyImages(ctx context.Context, r *driver.Reader)
 		if v.State, err = checkImage(ctx, r, dir, img); err != nil {
 			v.Note = err.Error()
 		}
+		if v.Decrypted, err = wasEncrypted(filepath.Join(imagesDir, img.ID)); err != nil {
+			return nil, err
+		}
 		verdicts = append(verdicts, v)
 	}
 	return verdicts, nil
+}
+
+// wasEncrypted looks into the manifests of an image. containers/image keeps the one of the registry beside the one of the
+// decrypted layers (image v5.35, storage/storage_dest.go), in files that have their names in base64 (storage v1.58,
+// store.go, makeBigDataBaseName).
+func wasEncrypted(dir string) (bool, error) {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	for _, e := range entries {
+		name, ok := strings.CutPrefix(e.Name(), "=")
+		decoded, err := base64.StdEncoding.DecodeString(name)
+		if !ok || err != nil || !strings.HasPrefix(string(decoded), "manifest") {
+			continue
+		}
+		b, err := os.ReadFile(filepath.Join(dir, e.Name()))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return false, err
+		}
+		var m imagespec.Manifest
+		if json.Unmarshal(b, &m) == nil && slices.ContainsFunc(m.Layers, func(l imagespec.Descriptor) bool {
+			return strings.HasSuffix(l.MediaType, "+encrypted")
+		}) {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 func checkImage(ctx context.Context, r *driver.Reader, dir *trust.Dir, img storeImage) (imageState, error) {
@@ -240,6 +284,9 @@ func (v *storeVerdict) print(w io.Writer, format outputFormat) error {
 		state := string(img.State)
 		if img.Note != "" {
 			state += ": " + img.Note
+		}
+		if img.Decrypted {
+			state += " (encrypted in the registry, decrypted here)"
 		}
 		fmt.Fprintf(tw, "%.12s\t%s\t%s\n", img.ID, strings.Join(img.Names, ", "), state)
 	}

@@ -11,6 +11,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
+	"github.com/opencontainers/go-digest"
 
 	"github.com/crio-erofs/crio-erofs/driver"
 	"github.com/crio-erofs/crio-erofs/kata/trust"
@@ -23,7 +24,8 @@ func TestStoreVerify(t *testing.T) {
 		t.Skip("the driver needs root")
 	}
 	img := newImage(t, "amd64")
-	graphRoot := storeOf(t, img)
+	store := storeOf(t, img)
+	graphRoot := store.GraphRoot()
 	config := filepath.Join(t.TempDir(), "config.toml")
 	args := []string{"store", "verify", "--graphroot", graphRoot, "--config", config, "--format", "json"}
 	check := func(state imageState, wantErr string, more ...string) storeVerdict {
@@ -83,9 +85,17 @@ func TestStoreVerify(t *testing.T) {
 	if _, err := f.WriteAt([]byte("damage"), 4096); err != nil {
 		t.Fatal(err)
 	}
+	if trusted.Images[0].Decrypted {
+		t.Error("an image that was never encrypted counts as decrypted")
+	}
+	manifest := []byte(`{"schemaVersion":2,"layers":[{"mediaType":"application/vnd.oci.image.layer.v1.tar+gzip+encrypted"}]}`)
+	if err := store.SetImageBigData(trusted.Images[0].ID, "manifest-"+digest.FromBytes(manifest).String(), manifest,
+		func(b []byte) (digest.Digest, error) { return digest.FromBytes(b), nil }); err != nil {
+		t.Fatal(err)
+	}
 	v := check(imageTrusted, "1 of 2 volumes are not what they should be, 0 of 1 images not trusted")
-	if v.Volumes[0].OK == false || v.Volumes[1].OK || !strings.Contains(v.Volumes[1].Note, "4096") {
-		t.Errorf("%+v", v.Volumes)
+	if !v.Images[0].Decrypted || !v.Volumes[0].OK || v.Volumes[1].OK || !strings.Contains(v.Volumes[1].Note, "4096") {
+		t.Errorf("%+v", v)
 	}
 	refuse(t, "is "+config+"/erofs the store of storage driver erofs?", "store", "verify", "--graphroot", config)
 	if out, err := execute(t, args[:len(args)-2]...); err == nil || !strings.Contains(out, "IMAGE") {
@@ -93,8 +103,8 @@ func TestStoreVerify(t *testing.T) {
 	}
 }
 
-// storeOf makes a store with an image and returns the directory; the store stays open.
-func storeOf(t *testing.T, img v1.Image) string {
+// storeOf makes a store with an image.
+func storeOf(t *testing.T, img v1.Image) storage.Store {
 	t.Helper()
 	dir := t.TempDir()
 	store, err := storage.GetStore(storage.StoreOptions{GraphRoot: filepath.Join(dir, "graph"), RunRoot: filepath.Join(dir, "run"),
@@ -130,5 +140,5 @@ func storeOf(t *testing.T, img v1.Image) string {
 	if _, err := store.CreateImage(config.Hex, []string{"example.com/app:1"}, top, "", nil); err != nil {
 		t.Fatal(err)
 	}
-	return filepath.Join(dir, "graph")
+	return store
 }
