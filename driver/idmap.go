@@ -119,8 +119,28 @@ func (d *Driver) mapDirs(m idMaps, dirs []string) (_ *mapped, err error) {
 			return nil, errors.Join(fmt.Errorf("map the ids of %s: %w", dir, err), set.release())
 		}
 		set.dirs = append(set.dirs, target)
+		// It may be the directory of a layer: whoever clears tmp/ away must not be able to clear that away.
+		attr := &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}
+		if err := unix.MountSetattr(unix.AT_FDCWD, target, 0, attr); err != nil {
+			err = &os.PathError{Op: "mount_setattr", Path: target, Err: err}
+			return nil, errors.Join(err, set.release())
+		}
 	}
 	return set, nil
+}
+
+// unmountIn takes away what is mounted on the entries of a directory: a crash may have left ID-mapped mounts.
+func unmountIn(dir string) error {
+	names, err := namesIn(dir)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if err := unmount(filepath.Join(dir, name)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // release takes the mounts away again.
@@ -129,7 +149,10 @@ func (s *mapped) release() error {
 	for _, dir := range s.dirs {
 		errs = append(errs, unmount(dir))
 	}
-	return errors.Join(append(errs, s.tmp.remove())...)
+	if err := errors.Join(errs...); err != nil {
+		return errors.Join(err, s.tmp.lock.Close()) // the next Init has another try
+	}
+	return s.tmp.remove()
 }
 
 // probeShifting finds out whether ids can be mapped at the time of mounting, and if not, why. It is tried with a

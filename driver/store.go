@@ -186,7 +186,10 @@ func (s store) clearTmp() error {
 		if err != nil {
 			return err
 		}
-		if err = errors.Join(removeAll(path), lock.Close()); err != nil {
+		if err = unmountIn(path); err == nil {
+			err = removeAll(path)
+		}
+		if err = errors.Join(err, lock.Close()); err != nil {
 			return fmt.Errorf("clear %s: %w", path, err)
 		}
 	}

@@ -241,3 +241,32 @@ func TestUserNamespaceCopies(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// TestUserNamespaceCrash leaves behind what a crash leaves while an overlay is being mounted: a mount of a layer's
+// directory in tmp/. Init takes the mount away, and not what is in the directory.
+func TestUserNamespaceCrash(t *testing.T) {
+	needRoot(t)
+	d, root := newDriver(t)
+	if err := d.Create("directory", "", nil); err != nil {
+		t.Fatal(err)
+	}
+	diff := filepath.Join(root, "erofs", "layers", "directory", "diff")
+	if err := os.WriteFile(filepath.Join(diff, "precious"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	left := filepath.Join(root, "erofs", "tmp", "1", "0")
+	if err := os.MkdirAll(left, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mount(diff, left, "", syscall.MS_BIND, ""); err != nil {
+		t.Fatal(err)
+	}
+	reopen(t, root)
+	if _, err := os.Stat(filepath.Join(diff, "precious")); err != nil {
+		t.Error(err)
+	}
+	wantNames(t, root, "tmp", 0)
+	if n := len(mountsIn(t, root, "tmp")); n != 0 {
+		t.Errorf("%d mounts are left in tmp/", n)
+	}
+}
