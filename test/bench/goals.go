@@ -11,6 +11,7 @@ type result struct {
 	Listing     *listingResult `json:"listing"`
 	Memory      *row           `json:"memory,omitempty"`
 	Merge       *mergeResult   `json:"merge,omitempty"`
+	Storage     []*storageRow  `json:"storage"`
 	Goals       []goal         `json:"goals"`
 }
 
@@ -73,7 +74,7 @@ func (r *result) judge() []goal {
 	if r.Merge != nil {
 		goals = append(goals, r.Merge.judge()...)
 	}
-	return goals
+	return append(goals, judgeStorage(r.Storage)...)
 }
 
 func (m *mergeResult) judge() []goal {

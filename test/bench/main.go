@@ -39,6 +39,7 @@ type options struct {
 	patience time.Duration
 	dir      string
 	format   string
+	storage  bool
 }
 
 func newCommand() *cobra.Command {
@@ -58,7 +59,8 @@ func newCommand() *cobra.Command {
 	cmd.Flags().StringVar(&o.dir, "dir", "",
 		"where outputs are written (default /dev/shm, so that nobody waits for a disk)")
 	cmd.Flags().StringVar(&o.format, "format", "text", "what to print: text or json")
-	cmd.AddCommand(newPeerCommand())
+	cmd.Flags().BoolVar(&o.storage, "storage", false, "measure the storage drivers only")
+	cmd.AddCommand(newPeerCommand(), newStorageCommand())
 	return cmd
 }
 
@@ -163,6 +165,13 @@ func (b *bench) measure(ctx context.Context) (*result, error) {
 	}
 	start := time.Now()
 	r := &result{Machine: describeMachine()}
+	if r.Storage, err = b.storageRows(ctx, inputs); err != nil {
+		return nil, err
+	}
+	if b.storage {
+		r.Goals, r.Seconds = judgeStorage(r.Storage), time.Since(start).Seconds()
+		return r, nil
+	}
 	for _, in := range inputs {
 		t, err := b.conversions(ctx, in)
 		if err != nil {

@@ -17,9 +17,21 @@ func (r *result) printJSON(w io.Writer) error {
 func (r *result) printText(out io.Writer) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(w, "%s; %.0f s\n", r.Machine, r.Seconds)
+	printStorage(w, r.Storage)
 	for _, t := range r.Conversions {
 		t.print(w)
 	}
+	if r.Size != nil {
+		r.printOthers(w)
+	}
+	fmt.Fprintln(w)
+	for _, g := range r.Goals {
+		g.print(w)
+	}
+	return w.Flush()
+}
+
+func (r *result) printOthers(w io.Writer) {
 	s := r.Size
 	fmt.Fprintf(w, "\nsize without a tree: %s; mkfs.erofs -Enoinline_data: %s; file data in blocks: %s\n",
 		megabytes(s.Own), megabytes(s.Mkfs), megabytes(s.Data))
@@ -31,11 +43,6 @@ func (r *result) printText(out io.Writer) error {
 	if r.Merge != nil {
 		r.Merge.print(w)
 	}
-	fmt.Fprintln(w)
-	for _, g := range r.Goals {
-		g.print(w)
-	}
-	return w.Flush()
 }
 
 func (t *table) print(w io.Writer) {
