@@ -105,8 +105,13 @@ func mountLoop(ctx context.Context, fsType, image string) (dir string, unmount f
 		return "", nil, errors.Join(err, os.Remove(dir))
 	}
 	return dir, func() error {
-		// Not the context: what it ends has to be unmounted, too.
-		_, err := sh(context.WithoutCancel(ctx), `umount "$1" && rmdir "$1"`, dir)
+		// Not the context: what it ends has to be unmounted, too. The kernel lets go a little later of files whose mount
+		// was taken away lazily.
+		_, err := sh(context.WithoutCancel(ctx), `for i in $(seq 50); do
+			umount "$1" 2>/dev/null && exec rmdir "$1"
+			sleep 0.1
+		done
+		umount "$1"`, dir)
 		return err
 	}, nil
 }
