@@ -72,7 +72,7 @@ func newStorageCommand() *cobra.Command {
 				_, shutdown := s.Shutdown(true)
 				err = errors.Join(err, shutdown)
 			}()
-			m := &measured{store: s, dir: args[1], row: &storageRow{Times: map[string]float64{}, Bytes: map[string]int64{}}}
+			m := &measured{driver: args[0], store: s, dir: args[1], row: &storageRow{Times: map[string]float64{}, Bytes: map[string]int64{}}}
 			if err := m.all(cmd.Context(), args[2] == "true", args[3:]); err != nil {
 				return err
 			}
@@ -83,9 +83,10 @@ func newStorageCommand() *cobra.Command {
 
 // measured is a store whose doings are measured.
 type measured struct {
-	store storage.Store
-	dir   string
-	row   *storageRow
+	driver string
+	store  storage.Store
+	dir    string
+	row    *storageRow
 }
 
 func (m *measured) all(ctx context.Context, withRemoval bool, inputs []string) error {
@@ -99,7 +100,7 @@ func (m *measured) all(ctx context.Context, withRemoval bool, inputs []string) e
 		m.row.Times[pulls+name] = took
 		layers, paths = append(layers, id), append(paths, path)
 	}
-	if m.store.GraphDriverName() == driverDiscard {
+	if m.driver == driverDiscard {
 		return nil // it has nothing to show for the rest
 	}
 	if err := m.used(ctx, disk); err != nil {
