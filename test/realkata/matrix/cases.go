@@ -41,6 +41,10 @@ func cases(r install.Runtime) []testCase {
 		{"one layer, verity", enforced, func(ctx context.Context, b *bench) (string, error) {
 			return b.container(ctx, b.single)
 		}},
+		{"128 layers, verity", enforced, func(ctx context.Context, b *bench) (string, error) {
+			return b.container(ctx, b.deep)
+		}},
+		{"CRI-O restarted", enforced, restarted},
 		{"layers, verity: data changed", enforced, func(ctx context.Context, b *bench) (string, error) {
 			return b.damagedData(ctx, b.small)
 		}},
@@ -74,6 +78,11 @@ func (b *bench) container(ctx context.Context, image string) (string, error) {
 	if err != nil {
 		return none, err
 	}
+	return judge(ctx, c)
+}
+
+// judge compares what the guest has with the host's manifest of a running container.
+func judge(ctx context.Context, c *crio.Container) (string, error) {
 	manifest, err := manifestOf(ctx, c)
 	if err != nil {
 		return none, err
@@ -103,6 +112,35 @@ func manifestOf(ctx context.Context, c *crio.Container) (*volume.Manifest, error
 		return nil, err
 	}
 	return volume.ReadManifest(spec.Root.Path)
+}
+
+// restarted kills CRI-O and starts it again while a pod runs: the new one finds the proxy, and the pod takes another
+// container.
+func restarted(ctx context.Context, b *bench) (string, error) {
+	pod, err := b.server.RunPod(ctx, crio.PodOptions{Handler: crio.HandlerVM})
+	if err != nil {
+		return none, err
+	}
+	c, err := sleeper(ctx, pod, b.small)
+	if err != nil {
+		return none, err
+	}
+	b.server.Kill()
+	if err := b.server.Run(ctx); err != nil {
+		return none, err
+	}
+	for _, ask := range []func(context.Context) (bool, error){pod.Ready, c.Running} {
+		if yes, err := ask(ctx); err != nil || !yes {
+			return none, errors.Join(errors.New("CRI-O no longer counts pod and container as running"), err)
+		}
+	}
+	if verity, err := judge(ctx, c); err != nil {
+		return verity, err
+	}
+	if c, err = sleeper(ctx, pod, b.single); err != nil {
+		return none, err
+	}
+	return judge(ctx, c)
 }
 
 // damagedData changes a byte of a file in a volume and lets a container read it.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"github.com/crio-erofs/crio-erofs/kata"
 	"github.com/crio-erofs/crio-erofs/test/crio"
 	"github.com/crio-erofs/crio-erofs/test/env"
 	"github.com/crio-erofs/crio-erofs/test/images"
@@ -46,6 +47,7 @@ type bench struct {
 	server *crio.Server
 	small  string // three layers
 	single string // one layer
+	deep   string // kata.MaxRootfsVolumes layers
 }
 
 // Run runs all cases on one runtime. A case that fails is a result; the error is for what stopped the others, too.
@@ -72,7 +74,7 @@ func Run(ctx context.Context, opts Options) (results []Result, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, b.close()) }()
-	for _, ref := range []string{b.small, b.single} {
+	for _, ref := range []string{b.small, b.single, b.deep} {
 		if _, err := b.server.PullImage(ctx, ref); err != nil {
 			return nil, err
 		}
@@ -95,6 +97,9 @@ func (b *bench) push(ctx context.Context, registry string) (pause string, err er
 		return "", err
 	}
 	if b.single, err = pushFlat(ctx, images.Small, cache, registry); err != nil {
+		return "", err
+	}
+	if b.deep, err = pushDeep(ctx, images.Small, cache, registry, kata.MaxRootfsVolumes); err != nil {
 		return "", err
 	}
 	return images.Pause.Push(ctx, cache, registry)
