@@ -173,6 +173,7 @@ func (s *Server) privateConfig() table {
 			"container_attach_socket_dir": s.path("attach"), "hooks_dir": []string{s.path("hooks.d")},
 			"pinns_path": s.pinns, "log_level": s.opts.LogLevel, "apparmor_profile": "unconfined",
 			"irqbalance_config_file": "", "cdi_spec_dirs": []string{},
+			"disable_hostport_mapping": s.opts.Kata != nil, // a VM around Kata has no netfilter
 		},
 	}
 }

@@ -60,7 +60,7 @@ func newCommand() *cobra.Command {
 	flags := cmd.Flags()
 	flags.StringVar(&o.kata, "kata", "", "folder of the installation, such as /opt/kata")
 	flags.StringVar(&o.format, "format", "table", "table or json")
-	flags.StringVar(&o.only, "only", "", "the one case to run")
+	flags.StringVar(&o.only, "only", "", "run the cases whose names begin so")
 	flags.StringVar(&o.keep, "keep", "", "folder to keep logs in")
 	flags.IntVar(&o.memory, "outer-memory", 6144, "MiB of memory of the outer VM, where one is needed")
 	flags.IntVar(&o.guest, "guest-memory", 512, "MiB of memory of each of Kata's VMs")
@@ -129,6 +129,9 @@ func privateDir(keep, name string) (string, error) {
 
 // runOutside runs this program in the outer VM.
 func (o *options) runOutside(ctx context.Context) ([]matrix.Result, error) {
+	if err := matrix.Prepare(ctx); err != nil {
+		return nil, err
+	}
 	dir, err := os.MkdirTemp("", "rk")
 	if err != nil {
 		return nil, err

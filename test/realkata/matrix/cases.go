@@ -61,7 +61,7 @@ const motd = "This file came out of an EROFS volume.\n"
 
 // container runs a container, and one that stays to be looked at.
 func (b *bench) container(ctx context.Context, image string) (string, error) {
-	pod, err := b.server.RunPod(ctx, crio.PodOptions{Handler: crio.HandlerVM})
+	pod, err := b.pod(ctx, image)
 	if err != nil {
 		return none, err
 	}
@@ -117,7 +117,7 @@ func manifestOf(ctx context.Context, c *crio.Container) (*volume.Manifest, error
 // restarted kills CRI-O and starts it again while a pod runs: the new one finds the proxy, and the pod takes another
 // container.
 func restarted(ctx context.Context, b *bench) (string, error) {
-	pod, err := b.server.RunPod(ctx, crio.PodOptions{Handler: crio.HandlerVM})
+	pod, err := b.pod(ctx, b.small, b.single)
 	if err != nil {
 		return none, err
 	}
@@ -145,15 +145,15 @@ func restarted(ctx context.Context, b *bench) (string, error) {
 
 // damagedData changes a byte of a file in a volume and lets a container read it.
 func (b *bench) damagedData(ctx context.Context, image string) (string, error) {
+	pod, err := b.pod(ctx, image)
+	if err != nil {
+		return none, err
+	}
 	undo, err := b.flip(motd[:20])
 	if err != nil {
 		return none, err
 	}
 	defer undo()
-	pod, err := b.server.RunPod(ctx, crio.PodOptions{Handler: crio.HandlerVM})
-	if err != nil {
-		return none, err
-	}
 	_, result, err := pod.Run(ctx, crio.ContainerOptions{Image: image, Command: []string{"cat", "/etc/motd"}})
 	switch {
 	case err != nil:
@@ -168,7 +168,7 @@ func (b *bench) damagedData(ctx context.Context, image string) (string, error) {
 
 // damagedSuperblock changes EROFS's superblock in a volume: the guest must not mount it.
 func (b *bench) damagedSuperblock(ctx context.Context, image string) (string, error) {
-	pod, err := b.server.RunPod(ctx, crio.PodOptions{Handler: crio.HandlerVM})
+	pod, err := b.pod(ctx, image)
 	if err != nil {
 		return none, err
 	}
@@ -248,7 +248,7 @@ func xor(file string, at int64) error {
 
 // refused wants the shim to refuse the sandbox: this runtime cannot verify.
 func refused(ctx context.Context, b *bench) (string, error) {
-	_, err := b.server.RunPod(ctx, crio.PodOptions{Handler: crio.HandlerVM})
+	_, err := b.pod(ctx)
 	if err == nil {
 		return none, errors.New("a pod started on a runtime that cannot verify volumes")
 	}

@@ -8,11 +8,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/sirupsen/logrus"
 
-	"github.com/crio-erofs/crio-erofs/kata"
 	"github.com/crio-erofs/crio-erofs/test/crio"
 	"github.com/crio-erofs/crio-erofs/test/env"
 	"github.com/crio-erofs/crio-erofs/test/images"
@@ -35,7 +35,7 @@ type Options struct {
 	MemoryMiB int    // of each guest
 	Settings  string // more of Kata's configuration, as TOML
 	Keep      bool   // leave the folder with all logs behind
-	Only      string // the one case to run; empty: all
+	Only      string // beginning of the names of the cases to run
 }
 
 // caseTimeout bounds one case. Emulated CPUs take a minute for a pod.
@@ -74,13 +74,8 @@ func Run(ctx context.Context, opts Options) (results []Result, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, b.close()) }()
-	for _, ref := range []string{b.small, b.single, b.deep} {
-		if _, err := b.server.PullImage(ctx, ref); err != nil {
-			return nil, err
-		}
-	}
 	for _, c := range cases(opts.Runtime) {
-		if opts.Only == "" || opts.Only == c.name {
+		if opts.Only == "" || strings.HasPrefix(c.name, opts.Only) {
 			results = append(results, b.try(ctx, c))
 		}
 	}
@@ -96,13 +91,23 @@ func (b *bench) push(ctx context.Context, registry string) (pause string, err er
 	if b.small, err = images.Small.Push(ctx, cache, registry); err != nil {
 		return "", err
 	}
-	if b.single, err = pushFlat(ctx, images.Small, cache, registry); err != nil {
+	if b.single, err = push(ctx, "small-flat", registry); err != nil {
 		return "", err
 	}
-	if b.deep, err = pushDeep(ctx, images.Small, cache, registry, kata.MaxRootfsVolumes); err != nil {
+	if b.deep, err = push(ctx, "small-deep", registry); err != nil {
 		return "", err
 	}
 	return images.Pause.Push(ctx, cache, registry)
+}
+
+// pod pulls images and starts a pod under the handler for VMs.
+func (b *bench) pod(ctx context.Context, refs ...string) (*crio.Pod, error) {
+	for _, ref := range refs {
+		if _, err := b.server.PullImage(ctx, ref); err != nil {
+			return nil, err
+		}
+	}
+	return b.server.RunPod(ctx, crio.PodOptions{Handler: crio.HandlerVM})
 }
 
 // close ends CRI-O. Its log is kept when the folder is.

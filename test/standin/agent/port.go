@@ -49,7 +49,11 @@ func OpenPort(name string) (*os.File, error) {
 		}
 		if path != "" {
 			if f, err := os.OpenFile(path, os.O_RDWR, 0); err == nil {
-				return f, waitForHost(f, deadline)
+				if err := waitForHost(f, deadline); err != nil {
+					f.Close()
+					return nil, err
+				}
+				return f, nil
 			} else if !errors.Is(err, os.ErrNotExist) {
 				return nil, err
 			}
