@@ -4,35 +4,45 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"sync"
+	"time"
 
 	"github.com/crio-erofs/crio-erofs/test/realkata/outer"
 	"github.com/crio-erofs/crio-erofs/test/standin/agent"
 )
 
-// Serve runs commands until the VM is ended. When one connection to the port ends, the next is waited for.
+// Serve runs commands until the VM is ended.
 func Serve() error {
-	for {
-		port, err := agent.OpenPort(outer.PortName)
-		if err != nil {
-			fmt.Fprintln(os.Stderr, "outer-init:", err) // nobody has connected yet
-			continue
-		}
-		serveConnection(port)
-		port.Close()
+	port, err := agent.OpenPort(outer.PortName)
+	for err != nil { // nobody has connected yet
+		fmt.Fprintln(os.Stderr, "outer-init:", err)
+		port, err = agent.OpenPort(outer.PortName)
 	}
-}
-
-func serveConnection(port *os.File) {
-	requests, replies := json.NewDecoder(port), &replier{encoder: json.NewEncoder(port)}
+	requests, replies := json.NewDecoder(patient{port}), &replier{encoder: json.NewEncoder(port)}
 	for {
 		var r outer.Request
 		if err := requests.Decode(&r); err != nil {
-			return // the host has hung up
+			return fmt.Errorf("read a command: %w", err)
 		}
 		replies.send(run(r, replies))
+	}
+}
+
+// patient reads on behind the end: that is where one client hangs up, and the next goes on. The port stays open, as
+// closing it drops what the next one may have sent already (Linux drivers/char/virtio_console.c, port_fops_release).
+type patient struct{ port *os.File }
+
+// Read implements io.Reader.
+func (p patient) Read(b []byte) (int, error) {
+	for {
+		n, err := p.port.Read(b)
+		if n > 0 || !errors.Is(err, io.EOF) {
+			return n, err
+		}
+		time.Sleep(20 * time.Millisecond)
 	}
 }
 
