@@ -36,37 +36,44 @@ func cases(r install.Runtime) []testCase {
 	}
 	return []testCase{
 		{"layers, verity", enforced, func(ctx context.Context, b *bench) (string, error) {
-			return b.container(ctx, b.small)
+			return b.container(ctx, small)
 		}},
 		{"one layer, verity", enforced, func(ctx context.Context, b *bench) (string, error) {
-			return b.container(ctx, b.single)
+			return b.container(ctx, single)
 		}},
 		{"128 layers, verity", enforced, func(ctx context.Context, b *bench) (string, error) {
-			return b.container(ctx, b.deep)
+			return b.container(ctx, deep)
 		}},
 		{"CRI-O restarted", enforced, restarted},
 		{"layers, verity: data changed", enforced, func(ctx context.Context, b *bench) (string, error) {
-			return b.damagedData(ctx, b.small)
+			return b.damagedData(ctx, small)
 		}},
 		{"one layer, verity: data changed", enforced, func(ctx context.Context, b *bench) (string, error) {
-			return b.damagedData(ctx, b.single)
+			return b.damagedData(ctx, single)
 		}},
 		{"layers, verity: superblock changed", enforced, func(ctx context.Context, b *bench) (string, error) {
-			return b.damagedSuperblock(ctx, b.small)
+			return b.damagedSuperblock(ctx, small)
 		}},
 	}
 }
+
+// Images that the cases run.
+const (
+	small  = "small"      // three layers
+	single = "small-flat" // one layer
+	deep   = "small-deep" // kata.MaxRootfsVolumes layers
+)
 
 const motd = "This file came out of an EROFS volume.\n"
 
 // container runs a container, and one that stays to be looked at.
 func (b *bench) container(ctx context.Context, image string) (string, error) {
-	pod, err := b.pod(ctx, image)
+	pod, refs, err := b.pod(ctx, image)
 	if err != nil {
 		return none, err
 	}
 	_, result, err := pod.Run(ctx, crio.ContainerOptions{
-		Image: image, Command: []string{"sh", "-c", "cat /etc/motd; echo new > /new && cat /new >&2; exit 7"},
+		Image: refs[0], Command: []string{"sh", "-c", "cat /etc/motd; echo new > /new && cat /new >&2; exit 7"},
 	})
 	if err != nil {
 		return none, err
@@ -74,7 +81,7 @@ func (b *bench) container(ctx context.Context, image string) (string, error) {
 	if result.Stdout != motd || result.Stderr != "new\n" || result.ExitCode != 7 {
 		return none, fmt.Errorf("the container left %+v", result)
 	}
-	c, err := sleeper(ctx, pod, image)
+	c, err := sleeper(ctx, pod, refs[0])
 	if err != nil {
 		return none, err
 	}
@@ -117,11 +124,11 @@ func manifestOf(ctx context.Context, c *crio.Container) (*volume.Manifest, error
 // restarted kills CRI-O and starts it again while a pod runs: the new one finds the proxy, and the pod takes another
 // container.
 func restarted(ctx context.Context, b *bench) (string, error) {
-	pod, err := b.pod(ctx, b.small, b.single)
+	pod, refs, err := b.pod(ctx, small, single)
 	if err != nil {
 		return none, err
 	}
-	c, err := sleeper(ctx, pod, b.small)
+	c, err := sleeper(ctx, pod, refs[0])
 	if err != nil {
 		return none, err
 	}
@@ -137,7 +144,7 @@ func restarted(ctx context.Context, b *bench) (string, error) {
 	if verity, err := judge(ctx, c); err != nil {
 		return verity, err
 	}
-	if c, err = sleeper(ctx, pod, b.single); err != nil {
+	if c, err = sleeper(ctx, pod, refs[1]); err != nil {
 		return none, err
 	}
 	return judge(ctx, c)
@@ -145,7 +152,7 @@ func restarted(ctx context.Context, b *bench) (string, error) {
 
 // damagedData changes a byte of a file in a volume and lets a container read it.
 func (b *bench) damagedData(ctx context.Context, image string) (string, error) {
-	pod, err := b.pod(ctx, image)
+	pod, refs, err := b.pod(ctx, image)
 	if err != nil {
 		return none, err
 	}
@@ -154,7 +161,7 @@ func (b *bench) damagedData(ctx context.Context, image string) (string, error) {
 		return none, err
 	}
 	defer undo()
-	_, result, err := pod.Run(ctx, crio.ContainerOptions{Image: image, Command: []string{"cat", "/etc/motd"}})
+	_, result, err := pod.Run(ctx, crio.ContainerOptions{Image: refs[0], Command: []string{"cat", "/etc/motd"}})
 	switch {
 	case err != nil:
 		return none, err
@@ -168,7 +175,7 @@ func (b *bench) damagedData(ctx context.Context, image string) (string, error) {
 
 // damagedSuperblock changes EROFS's superblock in a volume: the guest must not mount it.
 func (b *bench) damagedSuperblock(ctx context.Context, image string) (string, error) {
-	pod, err := b.pod(ctx, image)
+	pod, refs, err := b.pod(ctx, image)
 	if err != nil {
 		return none, err
 	}
@@ -182,7 +189,7 @@ func (b *bench) damagedSuperblock(ctx context.Context, image string) (string, er
 		return none, err
 	}
 	defer undo()
-	_, _, err = pod.Run(ctx, crio.ContainerOptions{Image: image, Command: []string{"true"}})
+	_, _, err = pod.Run(ctx, crio.ContainerOptions{Image: refs[0], Command: []string{"true"}})
 	if err == nil {
 		return notEnforced, errors.New("a container started from a volume with a changed superblock")
 	}
@@ -248,7 +255,7 @@ func xor(file string, at int64) error {
 
 // refused wants the shim to refuse the sandbox: this runtime cannot verify.
 func refused(ctx context.Context, b *bench) (string, error) {
-	_, err := b.pod(ctx)
+	_, _, err := b.pod(ctx)
 	if err == nil {
 		return none, errors.New("a pod started on a runtime that cannot verify volumes")
 	}

@@ -156,8 +156,8 @@ func fileLayer(name, content string) (v1.Layer, error) {
 		tarball.WithMediaType(types.OCILayer))
 }
 
-// push puts a derived image into the registry.
-func push(ctx context.Context, repository, registry string) (string, error) {
+// pushDerived puts a derived image into the registry.
+func pushDerived(ctx context.Context, repository, registry string) (string, error) {
 	img, err := derive(ctx, repository)
 	if err != nil {
 		return "", err

@@ -43,11 +43,9 @@ const caseTimeout = 15 * time.Minute
 
 // bench is what the cases work with.
 type bench struct {
-	opts   Options
-	server *crio.Server
-	small  string // three layers
-	single string // one layer
-	deep   string // kata.MaxRootfsVolumes layers
+	opts     Options
+	registry string
+	server   *crio.Server
 }
 
 // Run runs all cases on one runtime. A case that fails is a result; the error is for what stopped the others, too.
@@ -57,17 +55,23 @@ func Run(ctx context.Context, opts Options) (results []Result, err error) {
 	if err != nil {
 		return nil, err
 	}
+	stopJournal, err := keepJournal(filepath.Join(opts.Dir, "kata.log"))
+	if err != nil {
+		return nil, err
+	}
+	defer stopJournal()
 	registry, err := env.StartRegistry(ctx, filepath.Join(opts.Dir, "registry"))
 	if err != nil {
 		return nil, err
 	}
 	defer registry.Stop()
-	pause, err := b.push(ctx, registry.Address)
+	b.registry = registry.Address
+	pause, err := b.push(ctx, images.Pause.Name)
 	if err != nil {
 		return nil, err
 	}
 	b.server, err = crio.Start(ctx, crio.Options{
-		Dir: filepath.Join(opts.Dir, "c"), Registry: registry.Address, PauseImage: pause, LogLevel: "debug",
+		Dir: filepath.Join(opts.Dir, "c"), Registry: registry.Address, PauseImage: pause,
 		Kata: &crio.Kata{Shim: opts.Runtime.Shim, Config: config},
 	})
 	if err != nil {
@@ -82,32 +86,35 @@ func Run(ctx context.Context, opts Options) (results []Result, err error) {
 	return results, nil
 }
 
-// push puts the images into the registry and returns the name of the sandbox's.
-func (b *bench) push(ctx context.Context, registry string) (pause string, err error) {
+// push puts an image into the registry and returns its reference.
+func (b *bench) push(ctx context.Context, name string) (string, error) {
 	cache, err := env.Cache()
 	if err != nil {
 		return "", err
 	}
-	if b.small, err = images.Small.Push(ctx, cache, registry); err != nil {
-		return "", err
-	}
-	if b.single, err = push(ctx, "small-flat", registry); err != nil {
-		return "", err
-	}
-	if b.deep, err = push(ctx, "small-deep", registry); err != nil {
-		return "", err
-	}
-	return images.Pause.Push(ctx, cache, registry)
-}
-
-// pod pulls images and starts a pod under the handler for VMs.
-func (b *bench) pod(ctx context.Context, refs ...string) (*crio.Pod, error) {
-	for _, ref := range refs {
-		if _, err := b.server.PullImage(ctx, ref); err != nil {
-			return nil, err
+	for _, image := range []images.Image{images.Pause, images.Small} {
+		if image.Name == name {
+			return image.Push(ctx, cache, b.registry)
 		}
 	}
-	return b.server.RunPod(ctx, crio.PodOptions{Handler: crio.HandlerVM})
+	return pushDerived(ctx, name, b.registry)
+}
+
+// pod pulls images and starts a pod under the handler for VMs. It returns the images' references.
+func (b *bench) pod(ctx context.Context, images ...string) (*crio.Pod, []string, error) {
+	var refs []string
+	for _, name := range images {
+		ref, err := b.push(ctx, name)
+		if err != nil {
+			return nil, nil, err
+		}
+		if _, err := b.server.PullImage(ctx, ref); err != nil {
+			return nil, nil, err
+		}
+		refs = append(refs, ref)
+	}
+	pod, err := b.server.RunPod(ctx, crio.PodOptions{Handler: crio.HandlerVM})
+	return pod, refs, err
 }
 
 // close ends CRI-O. Its log is kept when the folder is.
