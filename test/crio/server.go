@@ -20,6 +20,9 @@ import (
 	"github.com/crio-erofs/crio-erofs/test/env"
 )
 
+// startTimeout bounds CRI-O's start. It asks the shim of every handler what it is, which takes emulated CPUs minutes.
+const startTimeout = 5 * time.Minute
+
 // Options says how to run CRI-O.
 type Options struct {
 	// Dir is the private folder, empty, missing or made by CopyStore. Its path is short: sockets below it must fit 107
@@ -183,7 +186,7 @@ func (s *Server) Run(ctx context.Context) error {
 		return err
 	}
 	s.runtime, s.images = cri.NewRuntimeServiceClient(s.conn), cri.NewImageServiceClient(s.conn)
-	if err := s.process.WaitFor(ctx, 60*time.Second, s.ready); err != nil {
+	if err := s.process.WaitFor(ctx, startTimeout, s.ready); err != nil {
 		s.Terminate()
 		return err
 	}
