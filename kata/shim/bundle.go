@@ -29,6 +29,21 @@ type bundleConfig struct {
 		Path string `json:"path"`
 	} `json:"root"`
 	Annotations map[string]string `json:"annotations"`
+	Linux       struct {
+		Namespaces []struct {
+			Type string `json:"type"`
+		} `json:"namespaces"`
+	} `json:"linux"`
+}
+
+// hasUserNamespace says whether the container's ids are to be mapped, as CRI-O writes it for pods with hostUsers: false.
+func (c *bundleConfig) hasUserNamespace() bool {
+	for _, n := range c.Linux.Namespaces {
+		if n.Type == "user" {
+			return true
+		}
+	}
+	return false
 }
 
 func (c *bundleConfig) isSandbox() bool {

@@ -117,6 +117,12 @@ func (d *decider) request(t *trust, h *modes.Handler, c createRequest, config *b
 	if r.Volumes = modes.Volumes(mode, offer.Manifest); len(r.Volumes) == 0 {
 		return r, nil
 	}
+	if config.hasUserNamespace() {
+		// runtime-rs passes the namespace and its mappings on, and Kata's agent makes one in the guest, where the volumes
+		// are mounted without mappings: their files would belong to nobody.
+		return nil, fmt.Errorf("the pod has a user namespace (hostUsers: false), whose ids the guest would not find in the "+
+			"volumes of mode %s: leave hostUsers out, the VM isolates the pod already", mode)
+	}
 	for i := range r.Volumes {
 		if err := checkVolume(t, &r.Volumes[i]); err != nil {
 			return nil, err

@@ -84,6 +84,10 @@ var refusals = []struct {
 	{"no bundle", func(f *fixture) { f.must(os.RemoveAll(f.bundle)) }, "no such file"},
 	{"relative bundle", func(f *fixture) { f.bundle = "run" }, `bundle "run" is not an absolute path`},
 	{"no root.path", func(f *fixture) { delete(f.config, "root") }, "no root.path"},
+	{"user namespace", func(f *fixture) {
+		f.config["linux"] = map[string]any{"namespaces": []any{map[string]any{"type": "user"}}}
+		f.writeConfig()
+	}, "the pod has a user namespace (hostUsers: false)"},
 	{"other driver", func(f *fixture) { f.must(os.Remove(volume.ManifestPath(f.manifest.MountPoint))) },
 		"layer-verity is not possible: the rootfs is not on the erofs storage driver"},
 	{"manifest is a link", func(f *fixture) {
