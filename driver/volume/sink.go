@@ -22,6 +22,9 @@ const (
 	// maxWorkers bounds the memory for buffers: no stream can be read so fast that more would have something to do.
 	maxWorkers = 8
 
+	// writebackSize is how much of the stream lies between two hints to write to the disk what came before.
+	writebackSize = 8 << 20
+
 	// holeSize is how much of zeros, in one piece, is left out of the file.
 	holeSize = 64 << 10
 )
@@ -45,9 +48,10 @@ type sink struct {
 }
 
 type job struct {
-	data   []byte
-	pos    int64
-	leaves *verity.Segment
+	data      []byte
+	pos       int64
+	leaves    *verity.Segment
+	writeback bool // the piece of writebackSize before pos has been written, or nearly
 }
 
 // newSink returns a sink whose stream starts at pos of out and is hashed in blocks of this size. close must be called.
@@ -90,6 +94,9 @@ func (s *sink) do(j job) {
 	}
 	if err := writeSparse(s.out, j.data, j.pos); err != nil {
 		s.fail(err)
+	}
+	if j.writeback {
+		startWriteback(s.out, max(0, j.pos-writebackSize), writebackSize)
 	}
 }
 
@@ -145,6 +152,7 @@ func (s *sink) flush() error {
 		}
 	}
 	s.pos += int64(len(s.buf))
+	j.writeback = j.pos/writebackSize != s.pos/writebackSize
 	select {
 	case s.jobs <- j:
 		s.buf = s.buffer()
