@@ -76,7 +76,7 @@ func (o *trustOptions) addFile(ctx context.Context, stdout io.Writer, path strin
 			return nil
 		}
 		if err == nil {
-			err = o.add(ctx, stdout, doc)
+			err = o.add(ctx, stdout, doc, (*trust.Dir).Add)
 		}
 		if err != nil {
 			return fmt.Errorf("%s: document %d: %w", path, n+1, err)
@@ -85,13 +85,14 @@ func (o *trustOptions) addFile(ctx context.Context, stdout io.Writer, path strin
 }
 
 // add checks a document as the hook will and writes it.
-func (o *trustOptions) add(ctx context.Context, stdout io.Writer, doc []byte) error {
+func (o *trustOptions) add(ctx context.Context, stdout io.Writer, doc []byte,
+	add func(*trust.Dir, context.Context, []byte, []*trust.Key) (string, error)) error {
 	d := o.dir()
 	keys, err := d.Keys()
 	if err != nil {
 		return err
 	}
-	path, err := d.Add(ctx, doc, keys)
+	path, err := add(d, ctx, doc, keys)
 	if err != nil {
 		return err
 	}
@@ -121,7 +122,7 @@ asks a registry itself: the container runtime waits for it.`,
 					return err
 				}
 				for _, f := range found {
-					if err := o.add(cmd.Context(), cmd.OutOrStdout(), f.Envelope); err != nil {
+					if err := o.add(cmd.Context(), cmd.OutOrStdout(), f.Envelope, (*trust.Dir).AddSigned); err != nil {
 						return fmt.Errorf("%s: %w", f.Name, err)
 					}
 				}

@@ -22,6 +22,22 @@ func (d *Dir) Add(ctx context.Context, doc []byte, keys []*Key) (string, error) 
 	if err != nil {
 		return "", err
 	}
+	return d.add(ctx, doc, m, keyID)
+}
+
+// AddSigned is Add for what comes from elsewhere: it takes only what one of the keys has signed.
+func (d *Dir) AddSigned(ctx context.Context, envelope []byte, keys []*Key) (string, error) {
+	m, keyID, err := ParseTrusted(ctx, envelope, keys)
+	if err != nil {
+		return "", err
+	}
+	if keyID == "" {
+		return "", ErrUntrustedKey
+	}
+	return d.add(ctx, envelope, m, keyID)
+}
+
+func (d *Dir) add(ctx context.Context, doc []byte, m *measure.Measurement, keyID string) (string, error) {
 	entries, err := d.Entries(ctx)
 	if err != nil {
 		return "", err

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/secure-systems-lab/go-securesystemslib/dsse"
 
@@ -34,12 +35,22 @@ func Sign(ctx context.Context, s *Statement, key *PrivateKey) ([]byte, error) {
 	return json.Marshal(e)
 }
 
-// IsEnvelope says whether JSON is to be read as an envelope.
+// IsEnvelope says whether JSON is to be read as an envelope: whether it has any key of one, in any case, which is how
+// encoding/json finds them. The values do not count. An envelope whose signature is good must never be read as anything
+// else, even if somebody has added keys: a measurement counts without a signature.
 func IsEnvelope(b []byte) bool {
-	var probe struct {
-		PayloadType *string `json:"payloadType"`
+	var keys map[string]json.RawMessage
+	if json.Unmarshal(b, &keys) != nil {
+		return false
 	}
-	return json.Unmarshal(b, &probe) == nil && probe.PayloadType != nil
+	for key := range keys {
+		for _, ours := range []string{"payloadType", "payload", "signatures"} {
+			if strings.EqualFold(key, ours) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // Open returns the statement in an envelope and the ID of the key that has signed it, which must be one of keys.
