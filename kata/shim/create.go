@@ -77,6 +77,9 @@ func (d *decider) rootfs(c createRequest) (decision, error) {
 	if err != nil {
 		return decision{}, err
 	}
+	if err := checkForcedPull(mode, config.Annotations); err != nil {
+		return decision{}, err
+	}
 	if err := d.enforce(&h, config, mode, offer); err != nil {
 		return decision{}, err
 	}
@@ -142,6 +145,9 @@ func (d *decider) request(t *trust, h *modes.Handler, c createRequest, config *b
 func (d *decider) build(h *modes.Handler, config *bundleConfig, r *kata.RootfsRequest) (decision, error) {
 	id, err := d.runtime()
 	if err != nil {
+		return decision{}, err
+	}
+	if err := checkConfigPath(r.Mode, config.Annotations, id); err != nil {
 		return decision{}, err
 	}
 	dialect, err := dialectOf(h.Dialect, id, r.Mode)
