@@ -124,7 +124,7 @@ func newLog() *logrus.Entry {
 func (d *daemon) run(watch *net.UnixConn) error {
 	dec := &decider{
 		handler:   func() (modes.Handler, error) { return loadHandler(d.state.Handler) },
-		runtime:   newVersionAsker(d.state.RealShim, d.log).identity,
+		runtime:   newVersionAsker(d.state.RealShim, d.state.RealPID, d.log).identity,
 		mounts:    func() (hostMounts, error) { return mountsOf(d.state.RealPID) },
 		emptyFile: filepath.Join(d.dir, emptyFile),
 		trusted:   measured.NextTo(os.Getenv(modes.Environment)),

@@ -65,7 +65,8 @@ func (id *identity) unknown() error {
 // versionAsker asks the real shim what it is.
 type versionAsker struct {
 	program string
-	assumed string // of envAssumeVersion
+	running *os.File // the program that the real shim runs, nil if unknown
+	assumed string   // of envAssumeVersion
 	timeout time.Duration
 	log     *logrus.Entry
 
@@ -76,9 +77,19 @@ type versionAsker struct {
 }
 
 // newVersionAsker asks the real shim for its version, in the background: nobody waits for the answer before the first
-// create.
-func newVersionAsker(program string, log *logrus.Entry) *versionAsker {
+// create. pid is the real shim's, 0 if unknown.
+//
+// The program that runs is asked, not the one that is at its path now: a proxy may be started long after its pod, and after
+// an upgrade of Kata the new program would promise what the old one, which attaches the volumes, does not do.
+func newVersionAsker(program string, pid int, log *logrus.Entry) *versionAsker {
 	a := &versionAsker{program: program, assumed: os.Getenv(envAssumeVersion), timeout: versionTimeout, log: log}
+	if pid > 0 {
+		f, err := os.Open(fmt.Sprintf("/proc/%d/exe", pid)) // also if the file is deleted: proc(5)
+		if err != nil {
+			log.Warnf("program of the real shim: %v; asking %s for its version", err, program)
+		}
+		a.running = f
+	}
 	go func() {
 		if id, err := a.identity(); err != nil {
 			log.Warn(err)
@@ -99,13 +110,21 @@ func (a *versionAsker) identity() (identity, error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), a.timeout)
 	defer cancel()
-	out := runReal(ctx, a.program, []string{"--version"})
+	out := runReal(ctx, a.path(), []string{"--version"})
 	if ctx.Err() != nil {
 		out.err = fmt.Errorf("no answer in %v", a.timeout)
 	}
 	a.log.Infof("real shim %s says: %s", a.program, out.stdout)
 	a.answered, a.id, a.err = identify(a.program, out, a.assumed)
 	return a.id, a.err
+}
+
+// path is where the program to ask is. A child resolves /proc/self before it gives its copies of our files up.
+func (a *versionAsker) path() string {
+	if a.running == nil {
+		return a.program
+	}
+	return fmt.Sprintf("/proc/self/fd/%d", a.running.Fd())
 }
 
 // identify judges what the real shim answered. Kata's own word counts; assumed, if it is not empty, stands in only for

@@ -11,6 +11,7 @@ import (
 
 	"github.com/containerd/ttrpc"
 	"github.com/sirupsen/logrus"
+	"golang.org/x/sys/unix"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
@@ -121,4 +122,35 @@ func TestUnknownRealShimGetsNoVolumes(t *testing.T) {
 		}
 		r.shutdown(c, id)
 	}
+}
+
+// TestVersionOfTheRunningShim: a proxy that is started again after an upgrade goes by what the pod's real shim is, not
+// by the program that is at its path now. 3.32 takes the same mounts as 4.1 and verifies nothing.
+func TestVersionOfTheRunningShim(t *testing.T) {
+	r := newRig(t)
+	program := filepath.Join(r.dir, "containerd-shim-kata-v2")
+	b, err := os.ReadFile(filepath.Join(binDir, "containerd-shim-kata-v2"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(program, b, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	env := []string{envRealShim + "=" + program, "TESTSHIM_VERSION=" + oldLine}
+	r.mustStart(r.fixture("pod", "pod"), env...)
+	r.kill(r.process(daemonArg), unix.SIGKILL)
+
+	upgrade := "#!/bin/sh\n[ \"$1\" = --version ] || exec " + program + ".old \"$@\"\necho '" + kataLine + "'\n"
+	if err := os.Rename(program, program+".old"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(program, []byte(upgrade), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	ctr := r.fixture("ctr", "pod")
+	c := r.connect(r.mustStart(ctr, env...))
+	if _, err := c.Create(ctx(t), ctr.request()); err == nil || !strings.Contains(err.Error(), "is Kata 3.32.0") {
+		t.Errorf("%v; want a refusal by the version that runs", err)
+	}
+	r.shutdown(c, "pod")
 }
