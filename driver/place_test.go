@@ -3,6 +3,7 @@ package driver_test
 import (
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -83,5 +84,66 @@ func waitFor(t *testing.T, what string, done func() bool) {
 		if time.Now().After(deadline) {
 			t.Fatalf("waited too long for %s", what)
 		}
+	}
+}
+
+// TestNumberSign has a store in a directory with a "#", which the kernel writes in two ways into the mount table: as it
+// is in mount points, and as \043 in sources.
+func TestNumberSign(t *testing.T) {
+	needRoot(t)
+	root := filepath.Join(t.TempDir(), "pool#1")
+	if err := os.Mkdir(root, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	d := reopen(t, root)
+	apply(t, d, "base", "", makeTar(t, file{name: "a", content: "a"}))
+	for _, id := range []string{"c1", "c2"} {
+		if err := d.CreateReadWrite(id, "base", nil); err != nil {
+			t.Fatal(err)
+		}
+		get(t, d, id)
+	}
+	put(t, d, "c1")
+	if n := len(mountsIn(t, root, "mounts")); n != 1 {
+		t.Errorf("%d host mounts while a container is mounted, want 1", n)
+	}
+	if err := d.Cleanup(); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(mountsIn(t, root, "")); n != 0 {
+		t.Errorf("Cleanup leaves %d mounts", n)
+	}
+}
+
+// TestLargeSectors has the store on a disk with sectors of 4096 bytes, and loop devices over volumes of either layout.
+func TestLargeSectors(t *testing.T) {
+	needRoot(t)
+	base := t.TempDir()
+	image, root := filepath.Join(base, "disk"), filepath.Join(base, "root")
+	if err := os.WriteFile(image, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(image, 512<<20); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(root, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command("losetup", "--find", "--show", "--sector-size", "4096", image).Output()
+	if err != nil {
+		t.Skipf("losetup: %v", err)
+	}
+	disk := strings.TrimSpace(string(out))
+	t.Cleanup(func() { run(t, "losetup", "-d", disk) })
+	run(t, "mkfs.ext4", "-q", disk)
+	run(t, "mount", disk, root)
+	t.Cleanup(func() { run(t, "umount", root) })
+	for _, layout := range []string{"aligned", "tarfs"} {
+		d := reopen(t, root, "erofs.mount=loop", "erofs.layout="+layout)
+		apply(t, d, layout, "", makeTar(t, file{name: "a", content: layout}))
+		if got := tree(t, get(t, d, layout)); got != "/a ---------- "+layout {
+			t.Errorf("%s: got %s", layout, got)
+		}
+		put(t, d, layout)
 	}
 }

@@ -127,8 +127,9 @@ func (d *Driver) mountedLayer(path string) string {
 	return id
 }
 
-// mangle writes paths as the kernel's mount table has them (show_mountinfo and mangle in fs/proc_namespace.c).
-var mangle = strings.NewReplacer(" ", `\040`, "\t", `\011`, "\n", `\012`, `\`, `\134`, "#", `\043`)
+// mangle writes paths as the kernel's mount table has mount points (show_mountinfo in fs/proc_namespace.c). In sources
+// it replaces "#", too.
+var mangle = strings.NewReplacer(" ", `\040`, "\t", `\011`, "\n", `\012`, `\`, `\134`)
 
 // mounted lists the store's mount points in this mount namespace.
 func (d *Driver) mounted() ([]string, error) {
