@@ -7,6 +7,8 @@ import (
 	"strconv"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/crio-erofs/crio-erofs/driver/erofs"
 )
 
 // loopTries is how often a free loop device may be taken from under us by others before we give up.
@@ -82,6 +84,9 @@ func openLoop(path string) (*os.File, error) {
 	// Direct I/O keeps the data out of the backing file's page cache, where it would be a second time. The kernel goes
 	// without where the file system has none.
 	config.Info.Flags = unix.LO_FLAGS_READ_ONLY | unix.LO_FLAGS_AUTOCLEAR | unix.LO_FLAGS_DIRECT_IO
+	if config.Size, err = sectorSize(backing); err != nil {
+		return nil, err
+	}
 	copy(config.Info.File_name[:len(config.Info.File_name)-1], path)
 	for range loopTries {
 		// Also makes a new device if all are taken.
@@ -103,4 +108,20 @@ func openLoop(path string) (*os.File, error) {
 		}
 	}
 	return nil, fmt.Errorf("no free loop device: others took %d of them first", loopTries)
+}
+
+// sectorSize returns the size of sectors for the loop device over a volume: 0, which lets the kernel choose, or that of
+// the volume's blocks if they are smaller than sectors may be. With direct I/O the kernel's choice is the backing disk's
+// (loop_default_blocksize, drivers/block/loop.c), and EROFS mounts no blocks smaller than sectors. Where the disk's are
+// larger, the kernel goes without direct I/O.
+func sectorSize(volume *os.File) (uint32, error) {
+	const blockBits = 1024 + 12 // blkszbits of struct erofs_super_block, fs/erofs/erofs_fs.h
+	bits := make([]byte, 1)
+	if _, err := volume.ReadAt(bits, blockBits); err != nil {
+		return 0, fmt.Errorf("superblock of %s: %w", volume.Name(), err)
+	}
+	if 1<<bits[0] != erofs.TarfsBlockSize {
+		return 0, nil
+	}
+	return erofs.TarfsBlockSize, nil
 }
