@@ -193,6 +193,14 @@ func (d *Driver) makeVolumeLayer(dir string, desc *volume.Description, id string
 	if !untouched {
 		return errors.New("it was mounted or written to meanwhile: remove the layer and apply the diff to a new one")
 	}
+	if !stats.Root {
+		// The tar says nothing of the root directory: it stays as the layers below have it, as when it is unpacked.
+		attrs, err := statRoot(d.diffDir(id))
+		if err != nil {
+			return err
+		}
+		root = &attrs
+	}
 	old := *l
 	l.Kind, l.Volume, l.DiffID = kindVolume, volumeName(desc), desc.DiffID
 	if desc.Verity != nil {

@@ -16,6 +16,7 @@ type Stats struct {
 	Inodes        int64 // of the image
 	Bytes         int64 // sum of the sizes of all that is no directory, as stat(2) has them; hard links count once
 	SkippedXattrs int64 // attributes that an image does not keep, see docs/format.md
+	Root          bool  // the tar has an entry for the root directory; without, its attributes are made up
 }
 
 // Image describes an image that was written, all but its first block, which is known last.

@@ -141,6 +141,7 @@ func (l *layerReader) rootEntry(hdr *tar.Header) error {
 		return err
 	}
 	l.tree.root.setMetadata(n)
+	l.stats.Root = true
 	return nil
 }
 
