@@ -111,7 +111,8 @@ func (d *Driver) rwTemplate() (path string, err error) {
 	if err != nil {
 		return "", err
 	}
-	// mkfs.ext4 reserves the blocks of the inode tables, though they are zeros. A copy does not.
+	// mkfs.ext4 reserves the blocks of the inode tables, though they are zeros. A copy does not. It is synced before it
+	// gets its name: after a power failure there would be a template of zeros, and no container could start.
 	sparse := filepath.Join(t.path, "sparse")
 	if err := copyFile(sparse, made); err != nil {
 		return "", err

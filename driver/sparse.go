@@ -46,7 +46,7 @@ func copySparse(out, in *os.File) error {
 	}
 }
 
-// copyFile makes a copy of a file with its holes.
+// copyFile makes a copy of a file with its holes, and syncs it.
 func copyFile(dst, src string) (err error) {
 	in, err := os.Open(src)
 	if err != nil {
@@ -58,7 +58,10 @@ func copyFile(dst, src string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, out.Close()) }()
-	return copySparse(out, in)
+	if err := copySparse(out, in); err != nil {
+		return err
+	}
+	return out.Sync()
 }
 
 // allocated returns how much of a file is on the disk.
