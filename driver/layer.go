@@ -209,7 +209,7 @@ func (d *Driver) ReadWriteDiskUsage(id string) (*directory.DiskUsage, error) {
 	}
 	usage := d.quotaUsage(id)
 	if usage == nil {
-		if usage, err = directory.Usage(d.diffDir(id)); err != nil {
+		if usage, err = directory.Usage(d.storeOf(l).diffDir(id)); err != nil {
 			return nil, err
 		}
 	}

@@ -115,6 +115,13 @@ func (d *Driver) shareImage(holder, key string) (*volume.ManifestVolume, error) 
 		if v == nil {
 			continue
 		}
+		if id == holder {
+			return v, nil
+		}
+		// It may hold one that is damaged, or of other volumes.
+		if err := d.releaseImage(holder); err != nil {
+			return nil, err
+		}
 		if err := os.Link(v.Path, d.imageLinkPath(holder)); err != nil {
 			return nil, err
 		}

@@ -137,21 +137,28 @@ func (d *Driver) dropVolume(name string) error {
 	if err != nil || used {
 		return err
 	}
-	if d.homeOf(name) != d.store {
-		return nil // the host mount is of a volume in another store
-	}
-	// Nobody needs the host mount, in no mount namespace, and removing the mount point takes it out of all of them.
-	if err := unmount(d.hostMount(name)); err != nil {
-		return err
-	}
-	if err := os.Remove(d.hostMount(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+	if d.homeOf(name) == d.store { // else the host mount may be of the volume in another store, which has it too
+		if err := d.dropHostMount(name); err != nil {
+			return err
+		}
 	}
 	if err := removeAll(d.volumePath(name)); err != nil {
 		return err
 	}
 	d.records.forget(d.volumePath(name))
 	return removeAll(d.volumeDir(name))
+}
+
+// dropHostMount removes a host mount that nobody needs, in no mount namespace: removing the mount point takes it out of
+// all of them.
+func (d *Driver) dropHostMount(name string) error {
+	if err := unmount(d.hostMount(name)); err != nil {
+		return err
+	}
+	if err := os.Remove(d.hostMount(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 // dropAll deletes the volumes of these names that no layer links to. If something could not be read, there may be
