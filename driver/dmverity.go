@@ -221,6 +221,15 @@ func (d *Driver) probeVerity(path string) error {
 	return mnt.Close()
 }
 
+// throughMapper says whether what is mounted on a directory is on a device-mapper device.
+func throughMapper(dir string) bool {
+	var st unix.Stat_t
+	if err := unix.Lstat(dir, &st); err != nil {
+		return false
+	}
+	return exists(fmt.Sprintf("/sys/dev/block/%d:%d/dm", unix.Major(st.Dev), unix.Minor(st.Dev)))
+}
+
 // openHostMount mounts a volume of the store as containers are to have it, attached nowhere.
 func (d *Driver) openHostMount(name string) (*os.File, error) {
 	if !d.options.hostVerity {

@@ -177,6 +177,37 @@ func changeByte(t *testing.T, path string, around []byte) {
 	}
 }
 
+// TestHostVeritySwitchedOn has a container from before the option was set: those that start afterwards do not share its
+// host mount, which checks nothing.
+func TestHostVeritySwitchedOn(t *testing.T) {
+	needDM(t)
+	d, root := newDriver(t)
+	apply(t, d, "base", "", makeTar(t, file{name: "a", content: "a"}))
+	for _, id := range []string{"before", "after"} {
+		if err := d.CreateReadWrite(id, "base", nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := get(t, d, "before")
+	d = reopen(t, root, "erofs.host_verity=on")
+	after := get(t, d, "after")
+	mounts := mountsIn(t, root, "mounts")
+	if len(mounts) != 1 || !strings.HasPrefix(mounts[0].Source, "/dev/dm-") {
+		t.Errorf("host mounts %+v, want one of a device-mapper device", mounts)
+	}
+	for _, merged := range []string{before, after} {
+		if b, err := os.ReadFile(filepath.Join(merged, "a")); err != nil || string(b) != "a" {
+			t.Errorf("%q, %v", b, err)
+		}
+	}
+	put(t, d, "before")
+	put(t, d, "after")
+	if n := len(mountsIn(t, root, "")); n != 0 {
+		t.Errorf("%d mounts left", n)
+	}
+	devices(t, 0)
+}
+
 // TestHostVerityLeftover wants devices removed that a crash has left, and others spared.
 func TestHostVerityLeftover(t *testing.T) {
 	control := needDM(t)

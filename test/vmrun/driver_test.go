@@ -22,7 +22,8 @@ func TestDriverOldKernel(t *testing.T) {
 	files := needGuest(t, vmrun.Kernel61)
 	runDriverTests(t, files, "TestStorage", "TestTarfsKernel", "TestLayouts", "TestMostLayers", "TestHostMounts",
 		"TestVolatile", "TestUserNamespace",
-		"TestQuota", "TestQuotaLeftover", "TestHostVerity", "TestHostVerityLeftover", "TestHostVerityForeign")
+		"TestQuota", "TestQuotaLeftover", "TestHostVerity", "TestHostVeritySwitchedOn", "TestHostVerityLeftover",
+		"TestHostVerityForeign")
 }
 
 // TestDriverNewKernel runs what can only be seen on a kernel that has both device-mapper and blocks of 512 bytes.
