@@ -165,3 +165,19 @@ func TestVersion(t *testing.T) {
 		t.Errorf("%q, %v", out, err)
 	}
 }
+
+// TestDamagedConfiguration: this process cannot know whether the file named the handler before it was damaged, so none
+// passes for somebody else's.
+func TestDamagedConfiguration(t *testing.T) {
+	config := filepath.Join(t.TempDir(), "config.toml")
+	if err := os.WriteFile(config, []byte("[handlers.confidential]\nenforce = \"requiere\"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	root := mountPoint(t, 1)
+	for _, handler := range []string{"confidential", "kata-erofs"} {
+		out, err := execute(t, "annotations", root, "--config", config, "--handler", handler)
+		if err == nil || !strings.Contains(err.Error(), "config.toml:2") {
+			t.Errorf("handler %s: %q, %v", handler, out, err)
+		}
+	}
+}
