@@ -40,7 +40,7 @@ func (o *registryOptions) repository(image string) (*referrer.Repository, error)
 		return nil, err
 	}
 	return referrer.NewRepository(ref.DockerReference().Name(), !o.tlsVerify, remote.WithAuth(auth),
-		remote.WithTransport(transport), remote.WithUserAgent(sys.DockerRegistryUserAgent))
+		remote.WithTransport(referrer.Bounded(transport)), remote.WithUserAgent(sys.DockerRegistryUserAgent))
 }
 
 // authenticator finds credentials as reading the image does.
