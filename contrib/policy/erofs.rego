@@ -136,9 +136,27 @@ erofs_host_files := {
 	"/run/secrets/kubernetes.io/serviceaccount",
 }
 
-# The files for those places come with CopyFileRequest, into the one directory that they are bound from.
+# The files for those places come with CopyFileRequest. Their names are those that Kata makes, CONTAINER-RANDOM-NAME, beside
+# the directories of containers: what is under one of these names is no part of a root file system. The rules are those of
+# kata-containers 4.1.0, src/tools/genpolicy/rules.rego (allow_copy_file) and genpolicy-settings.json (sfprefix).
 CopyFileRequest if {
-	startswith(input.path, "/run/kata-containers/shared/containers/")
-	not contains(input.path, "..")
-	not contains(input.path, "/rootfs")
+	input.file_type in {"Regular", "Directory"}
+	erofs_copy_path("[^/]+(/.+)?$")
 }
+
+# The agent follows symbolic links as long as they stay in its directory, so one that leads out of its own copied directory
+# would have further files written over the verified ones (src/agent/src/rpc.rs, do_copy_file).
+CopyFileRequest if {
+	input.file_type == "Symlink"
+	erofs_copy_path("[^/]+/.+$")
+	not startswith(input.symlink_target, "/")
+	erofs_no_way_up(input.symlink_target)
+}
+
+erofs_copy_path(rest) if {
+	erofs_no_way_up(input.path)
+	prefix := "^/run/kata-containers/shared/containers/(passthrough/)?(watchable/)?[a-z0-9]{64}-[a-z0-9]{16}-"
+	regex.match(concat("", [prefix, rest]), input.path)
+}
+
+erofs_no_way_up(path) if not regex.match("(^|/)\\.\\.($|/)", path)

@@ -172,6 +172,17 @@ func without(options []string, option string) (kept []string) {
 	return kept
 }
 
+// copied is how the names of files begin that Kata copies into the guest.
+var copied = strings.Repeat("0123456789abcdef", 4) + "-fedcba9876543210-"
+
+// copyFile and symlink are what the agent gives the policy of a CopyFileRequest (kata-containers 4.1.0,
+// src/agent/policy/src/policy.rs).
+func copyFile(fileType, path string) object { return object{"path": path, "file_type": fileType} }
+
+func symlink(path, target string) object {
+	return object{"path": path, "file_type": "Symlink", "symlink_target": target}
+}
+
 func TestOtherRequests(t *testing.T) {
 	policy, err := expected.Policy([]*measure.Measurement{measurement(1, 2)})
 	if err != nil {
@@ -183,15 +194,34 @@ func TestOtherRequests(t *testing.T) {
 		input any
 		allow bool
 	}{
-		{"CopyFileRequest", object{"path": dir + cid + "-resolv.conf"}, true},
-		{"CopyFileRequest", object{"path": "/etc/passwd"}, false},
-		{"CopyFileRequest", object{"path": dir + "../../../etc/passwd"}, false},
-		{"CopyFileRequest", object{"path": mountPoint + "/bin/sh"}, false},
+		{"CopyFileRequest", copyFile("Regular", dir+copied+"resolv.conf"), true},
+		{"CopyFileRequest", copyFile("Regular", dir+"passthrough/"+copied+"resolv.conf"), true},
+		{"CopyFileRequest", copyFile("Directory", dir+copied+"serviceaccount"), true},
+		{"CopyFileRequest", copyFile("Regular", dir+copied+"serviceaccount/..2026_11_21/token"), true},
+		{"CopyFileRequest", symlink(dir+copied+"serviceaccount/..data", "..2026_11_21"), true},
+		{"CopyFileRequest", symlink(dir+copied+"serviceaccount/token", "..data/token"), true},
+		{"CopyFileRequest", object{"path": dir + copied + "resolv.conf"}, false},
+		{"CopyFileRequest", copyFile("Regular", "/etc/passwd"), false},
+		{"CopyFileRequest", copyFile("Regular", dir+"../../../etc/passwd"), false},
+		{"CopyFileRequest", copyFile("Regular", dir+copied+"x/../passthrough/"+cid+"/rootfs/bin/sh"), false},
+		{"CopyFileRequest", copyFile("Regular", mountPoint+"/bin/sh"), false},
+		// The agent removes what is there before it writes.
+		{"CopyFileRequest", copyFile("Regular", dir+"passthrough/"+cid), false},
+		{"CopyFileRequest", copyFile("Regular", dir+"passthrough"), false},
+		// Through a link into a root file system, its files could be replaced.
+		{"CopyFileRequest", symlink(dir+"x", "passthrough/"+cid+"/rootfs"), false},
+		{"CopyFileRequest", symlink(dir+copied+"x", "passthrough/"+cid+"/rootfs"), false},
+		{"CopyFileRequest", symlink(dir+copied+"x/y", "../passthrough/"+cid), false},
+		{"CopyFileRequest", symlink(dir+copied+"x/y", "/passthrough/"+cid), false},
+		{"CopyFileRequest", symlink(dir+"passthrough/"+cid+"/x", "rootfs"), false},
+		{"CopyFileRequest", copyFile("Symlink", dir+copied+"x/y"), false},
 		{"SetPolicyRequest", object{"policy": "x"}, false}, {"ExecProcessRequest", object{}, false},
 		{"StartContainerRequest", object{"container_id": cid}, true},
 	} {
-		if got := eval(t, ast.RegoV0, policy, tt.rule, tt.input); got != tt.allow {
-			t.Errorf("%s %v: allowed is %t", tt.rule, tt.input, got)
+		for _, version := range []ast.RegoVersion{ast.RegoV0, ast.RegoV1} {
+			if got := eval(t, version, policy, tt.rule, tt.input); got != tt.allow {
+				t.Errorf("%s %v (Rego %s): allowed is %t", tt.rule, tt.input, version, got)
+			}
 		}
 	}
 }
