@@ -144,7 +144,7 @@ func (d *Driver) removeLocked(id string) error {
 	if _, err := os.Lstat(d.layerDir(id)); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	l, err := d.readLayer(id)
+	l, err := d.readRecord(d.store, id)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		logrus.Warnf("Removing a layer all the same: %v", err)
 	}

@@ -128,3 +128,25 @@ func TestForeignDirectory(t *testing.T) {
 		t.Errorf("usage %v, %v; want %v", got, err, want)
 	}
 }
+
+// TestForeignHalfRemoved has a layer of ours that a crash has removed in part, and that an additional image store has,
+// too.
+func TestForeignHalfRemoved(t *testing.T) {
+	needRoot(t)
+	shared, own := t.TempDir(), t.TempDir()
+	apply(t, reopen(t, shared), "base", "", makeTar(t, file{name: "a", content: "a"}))
+	d := reopen(t, own)
+	for _, byHand := range []bool{false, true} {
+		apply(t, d, "base", "", makeTar(t, file{name: "b", content: "another volume"}))
+		if err := os.Remove(filepath.Join(driver.Home(d), "layers", "base", "layer.json")); err != nil {
+			t.Fatal(err)
+		}
+		if byHand {
+			remove(t, d, "base")
+		} else {
+			d = reopen(t, own, "erofs.imagestore="+shared)
+		}
+		wantNames(t, own, "layers", 0)
+		wantNames(t, own, "volumes", 0)
+	}
+}

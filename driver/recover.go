@@ -33,7 +33,7 @@ func (d *Driver) recoverLayers() error {
 	}
 	for _, e := range entries {
 		id := e.Name()
-		l, err := d.readLayer(id)
+		l, err := d.readRecord(d.store, id) // an additional image store may have this layer, too
 		switch {
 		case errors.Is(err, fs.ErrNotExist), isEmptyFile(d.recordPath(id)):
 			if foreign, err := d.isForeign(id); err != nil {
