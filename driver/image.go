@@ -70,7 +70,7 @@ func (d *Driver) whyNoImage(m *volume.Manifest) string {
 	}
 	for i := range m.Volumes {
 		switch v := &m.Volumes[i]; {
-		case d.options.image == ImageReflink && !d.sameDevice(v):
+		case d.options.image == ImageReflink && !d.canShare(v):
 			return fmt.Sprintf("the volume of layer %s is in an additional image store on another file system (%s), and "+
 				"erofs.image_volume=reflink makes image volumes only where blocks can be shared", v.LayerID, v.Path)
 		case v.Layout != volume.LayoutAligned:

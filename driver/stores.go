@@ -92,8 +92,11 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// sameDevice says whether a volume is on our store's file system.
-func (d *Driver) sameDevice(v *volume.ManifestVolume) bool {
+// canShare says whether a volume is on our store's file system, so that image volumes can share its blocks.
+func (d *Driver) canShare(v *volume.ManifestVolume) bool {
+	if v.Path == d.volumePath(nameOf(v)) {
+		return true
+	}
 	st, err := stampOf(d.home)
 	return err == nil && st.dev == v.Device
 }
