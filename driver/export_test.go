@@ -1,6 +1,10 @@
 package driver
 
-import graphdriver "github.com/containers/storage/drivers"
+import (
+	graphdriver "github.com/containers/storage/drivers"
+
+	"github.com/crio-erofs/crio-erofs/driver/volume"
+)
 
 // UseMountString makes a driver mount overlays as on kernels before Linux 6.7.
 func UseMountString(d graphdriver.Driver) { d.(*Driver).appendLowers = false }
@@ -13,4 +17,9 @@ func Home(d graphdriver.Driver) string { return d.(*Driver).home }
 func Shifting(d graphdriver.Driver, why string) (before string) {
 	before, d.(*Driver).noShifting = d.(*Driver).noShifting, why
 	return before
+}
+
+// DiscardImage has a driver do away with a file that it has found to be damaged.
+func DiscardImage(d graphdriver.Driver, holder string, bad volume.FileID) error {
+	return d.(*Driver).discardImage(holder, bad)
 }

@@ -145,8 +145,9 @@ func (d *Driver) removeDamaged(name string) error {
 	return removeAll(d.volumePath(name))
 }
 
-// discardImage takes a layer's image volume from it, which is damaged, and from all others.
-func (d *Driver) discardImage(holder string) error {
+// discardImage takes a layer's image volume from it, which is damaged, and from all others. The damaged file is named,
+// because another process may have put a new one in its place meanwhile.
+func (d *Driver) discardImage(holder string, bad volume.FileID) error {
 	d.lock.Lock()
 	defer d.lock.Unlock()
 	names, err := d.imagesOf(holder)
@@ -154,6 +155,9 @@ func (d *Driver) discardImage(holder string) error {
 		return err
 	}
 	for _, name := range names {
+		if v, err := d.describeVolume(name); err == nil && v.FileID != bad {
+			continue
+		}
 		if err := d.removeDamaged(name); err != nil {
 			return err
 		}

@@ -9,6 +9,7 @@ import (
 
 	graphdriver "github.com/containers/storage/drivers"
 
+	"github.com/crio-erofs/crio-erofs/driver"
 	"github.com/crio-erofs/crio-erofs/driver/volume"
 )
 
@@ -125,4 +126,18 @@ func TestVerifyImageVolume(t *testing.T) {
 		put(t, d, id)
 	}
 	wantNames(t, root, "volumes", 4)
+}
+
+// TestDiscardLate finds an image volume damaged that another process has made again meanwhile: the new one stays.
+func TestDiscardLate(t *testing.T) {
+	needRoot(t)
+	d := reopen(t, xfs(t))
+	top := pull(t, d, "image", imageLayers(t)...)
+	other := pull(t, d, "other", imageLayers(t)...)
+	m := start(t, d, "c", top)
+	start(t, d, "c2", other)
+	if err := driver.DiscardImage(d, top, volume.FileID{Device: m.Image.Device, Inode: m.Image.Inode + 1}); err != nil {
+		t.Fatal(err)
+	}
+	checkFile(t, m.Image)
 }
