@@ -17,6 +17,10 @@ type Config struct {
 	// RuntimeClass.
 	DefaultHandler string
 
+	// Enforce is that of all handlers that do not say their own; empty: EnforceOff. It also holds for handlers that the
+	// file does not name, so that a misspelt table does not switch it off.
+	Enforce Enforce
+
 	// Handlers has the handlers that the file names.
 	Handlers map[string]Handler
 }
@@ -48,12 +52,16 @@ type Handler struct {
 // secureModes is what a handler of ours does that the file does not name: verified, or not at all.
 var secureModes = []kata.Mode{kata.ModeImageVerity, kata.ModeLayerVerity}
 
-// defaultHandler returns how a handler works for which there is no configuration.
-func defaultHandler(name string) Handler {
-	return Handler{
+// defaultHandler returns how a handler works for which there is no table.
+func (c *Config) defaultHandler(name string) Handler {
+	h := Handler{
 		Name: name, Modes: slices.Clone(secureModes), Allow: slices.Clone(secureModes),
 		Dialect: DialectAuto, Hypervisor: HypervisorAuto, Enforce: EnforceOff,
 	}
+	if c.Enforce != "" {
+		h.Enforce = c.Enforce
+	}
+	return h
 }
 
 // Handler returns the configuration of the handler called name. ours is false if the file does not name the handler
@@ -66,7 +74,7 @@ func (c *Config) Handler(name string) (h Handler, ours bool) {
 	if h, ok := c.Handlers[name]; ok {
 		return h, true
 	}
-	return defaultHandler(name), IsOurs(name)
+	return c.defaultHandler(name), IsOurs(name)
 }
 
 // IsOurs says whether a handler's name has the word "erofs" in it, as the names of handlers with this project's shim

@@ -15,6 +15,7 @@ import (
 // file and fileHandler are the file's form. A pointer tells a key that is absent from one that is empty.
 type file struct {
 	DefaultHandler string                 `toml:"default_handler"`
+	Enforce        Enforce                `toml:"enforce"`
 	Handlers       map[string]fileHandler `toml:"handlers"`
 }
 
@@ -36,7 +37,9 @@ func Parse(name string, b []byte) (*Config, error) {
 	if err := d.Decode(&f); err != nil {
 		return nil, decodeError(name, err)
 	}
-	c := &Config{DefaultHandler: f.DefaultHandler, Handlers: make(map[string]Handler, len(f.Handlers))}
+	c := &Config{
+		DefaultHandler: f.DefaultHandler, Enforce: f.Enforce, Handlers: make(map[string]Handler, len(f.Handlers)),
+	}
 	if f.DefaultHandler != "" {
 		if err := checkHandlerName(f.DefaultHandler); err != nil {
 			return nil, fmt.Errorf("%s: default_handler %w", name, err)
@@ -46,7 +49,7 @@ func Parse(name string, b []byte) (*Config, error) {
 		if err := checkHandlerName(handler); err != nil {
 			return nil, fmt.Errorf("%s: [handlers] %w", name, err)
 		}
-		h := fh.handler(handler)
+		h := fh.fill(c.defaultHandler(handler))
 		if err := h.check(); err != nil {
 			return nil, fmt.Errorf("%s: [handlers.%s] %w", name, handler, err)
 		}
@@ -55,9 +58,8 @@ func Parse(name string, b []byte) (*Config, error) {
 	return c, nil
 }
 
-// handler fills in the defaults.
-func (f *fileHandler) handler(name string) Handler {
-	h := defaultHandler(name)
+// fill puts what the table says over the defaults in h.
+func (f *fileHandler) fill(h Handler) Handler {
 	if f.Dialect != "" {
 		h.Dialect = f.Dialect
 	}

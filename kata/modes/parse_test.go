@@ -55,6 +55,9 @@ allow = []
 			t.Errorf("%s: ours %t, got %+v, want %+v", name, ours, got, want)
 		}
 	}
+	if h, _ := c.Handler("kata-erofs-other"); h.Enforce != modes.EnforceOff {
+		t.Errorf("got %+v", h)
+	}
 	if h, ours := c.Handler(""); ours || h.Name != "runc" {
 		t.Errorf("no handler: ours %t, got %+v", ours, h)
 	}
@@ -147,4 +150,22 @@ func FuzzParse(f *testing.F) {
 			checkChoice(t, &h)
 		}
 	})
+}
+
+// A table that was meant for another handler, or a misspelt one, must not switch off what the file demands of all.
+func TestEnforceOfAll(t *testing.T) {
+	c, err := modes.Parse("f", []byte("enforce = \"require\"\n[handlers.a-erofs]\n[handlers.b]\nenforce = \"warn\"\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]modes.Enforce{
+		"a-erofs": modes.EnforceRequire, "b": modes.EnforceWarn, "c-erofs": modes.EnforceRequire,
+	} {
+		if h, ours := c.Handler(name); !ours || h.Enforce != want {
+			t.Errorf("%s: ours %t, enforce %q, want %q", name, ours, h.Enforce, want)
+		}
+	}
+	if _, err := modes.Parse("f", []byte("enforce = \"requir\"\n")); err == nil {
+		t.Error("a value that does not exist is taken")
+	}
 }

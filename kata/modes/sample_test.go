@@ -32,8 +32,8 @@ func TestSample(t *testing.T) {
 		}
 	}
 	commented := regexp.MustCompile(`(?m)^# ([a-z_]+ = )`)
-	if n := len(commented.FindAll(text, -1)); n != 3 {
-		t.Errorf("the sample has %d commented settings, want 3", n)
+	if n := len(commented.FindAll(text, -1)); n != 4 {
+		t.Errorf("the sample has %d commented settings, want 4", n)
 	}
 	if _, err := modes.Parse(sample, commented.ReplaceAll(text, []byte("$1"))); err != nil {
 		t.Error(err)
