@@ -81,7 +81,7 @@ func TestParseEmpty(t *testing.T) {
 
 // badFiles has what is refused, and what the error has to say.
 var badFiles = map[string]string{
-	"\nhandler = 1": `f:2: unknown key handler; valid there are default_handler, handlers`,
+	"\nhandler = 1": `f:2: unknown key handler; valid there are default_handler, enforce, handlers`,
 	"[handlers.kata-erofs]\n\nmode = \"image\"": `f:3: unknown key handlers.kata-erofs.mode; valid there are modes, ` +
 		`allow, dialect, hypervisor, kata_config, shim, enforce`,
 	"[handlers.a.b]":                               `f:1: unknown key handlers.a.b; valid there are modes, `,
