@@ -10,7 +10,7 @@ import (
 
 // ErrBlockSize says that Kata's agent cannot verify the image's volumes: it takes data blocks of 4096 bytes for granted
 // (kata-containers src/agent/src/storage/multi_layer_erofs.rs, and runtime-rs sends no size).
-var ErrBlockSize = errors.New("Kata's agent verifies data blocks of 4096 bytes only; measure with --layout aligned")
+var ErrBlockSize = errors.New("the agent of Kata verifies data blocks of 4096 bytes only; measure with --layout aligned")
 
 // StorageOptions are the options of the storages that Kata's agent is asked to mount for a rootfs, by partition number:
 // the topmost volume is the first (gpt_disk.rs, generate_dmverity_options; erofs_rootfs.rs).
