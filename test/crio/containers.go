@@ -147,11 +147,16 @@ func (c *Container) Spec(ctx context.Context) (Spec, error) {
 	if err != nil {
 		return Spec{}, fmt.Errorf("status of container %s: %w", c.ID, err)
 	}
+	return specOf(c.ID, resp.GetInfo())
+}
+
+// specOf finds the configuration in CRI-O's verbose status of a container or a sandbox.
+func specOf(id string, status map[string]string) (Spec, error) {
 	var info struct {
 		RuntimeSpec Spec `json:"runtimeSpec"`
 	}
-	if err := json.Unmarshal([]byte(resp.GetInfo()["info"]), &info); err != nil {
-		return Spec{}, fmt.Errorf("status of container %s: %w", c.ID, err)
+	if err := json.Unmarshal([]byte(status["info"]), &info); err != nil {
+		return Spec{}, fmt.Errorf("status of container %s: %w", id, err)
 	}
 	return info.RuntimeSpec, nil
 }

@@ -160,6 +160,15 @@ func (s *Server) RemoveAllPods(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
+// Spec returns the configuration of the sandbox's own container.
+func (p *Pod) Spec(ctx context.Context) (Spec, error) {
+	resp, err := p.server.runtime.PodSandboxStatus(ctx, &cri.PodSandboxStatusRequest{PodSandboxId: p.ID, Verbose: true})
+	if err != nil {
+		return Spec{}, fmt.Errorf("status of pod %s: %w", p.ID, err)
+	}
+	return specOf(p.ID, resp.GetInfo())
+}
+
 // Ready tells whether CRI-O counts the pod as running.
 func (p *Pod) Ready(ctx context.Context) (bool, error) {
 	resp, err := p.server.runtime.PodSandboxStatus(ctx, &cri.PodSandboxStatusRequest{PodSandboxId: p.ID})

@@ -30,11 +30,12 @@ const noKata = "no Kata was given: nothing was run. KATA=/opt/kata names an inst
 
 // options are the command's flags.
 type options struct {
-	kata, format, only string
-	keep               string
-	memory, guest      int
-	inside             bool
-	settings           string
+	kata, format  string
+	only          []string
+	keep          string
+	memory, guest int
+	inside        bool
+	settings      string
 }
 
 func main() {
@@ -60,7 +61,7 @@ func newCommand() *cobra.Command {
 	flags := cmd.Flags()
 	flags.StringVar(&o.kata, "kata", "", "folder of the installation, such as /opt/kata")
 	flags.StringVar(&o.format, "format", "table", "table or json")
-	flags.StringVar(&o.only, "only", "", "run the cases whose names begin so")
+	flags.StringArrayVar(&o.only, "only", nil, "run the cases whose names begin so; may be repeated")
 	flags.StringVar(&o.keep, "keep", "", "folder to keep logs in")
 	flags.IntVar(&o.memory, "outer-memory", 6144, "MiB of memory of the outer VM, where one is needed")
 	flags.IntVar(&o.guest, "guest-memory", 512, "MiB of memory of each of Kata's VMs")
@@ -156,8 +157,11 @@ func (o *options) runOutside(ctx context.Context) ([]matrix.Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	args := []string{program, "--inside", "--kata", o.kata, "--format", "json", "--only", o.only,
-		"--settings", o.settings, "--guest-memory", fmt.Sprint(o.guest)}
+	args := []string{program, "--inside", "--kata", o.kata, "--format", "json", "--settings", o.settings,
+		"--guest-memory", fmt.Sprint(o.guest)}
+	for _, only := range o.only {
+		args = append(args, "--only", only)
+	}
 	var out strings.Builder
 	code, err := vm.Run(ctx, outer.Request{Args: args, Env: os.Environ(), Dir: root}, &out, os.Stderr)
 	if err != nil {

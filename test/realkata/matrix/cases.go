@@ -12,6 +12,8 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/crio-erofs/crio-erofs/driver/volume"
+	"github.com/crio-erofs/crio-erofs/kata"
+	"github.com/crio-erofs/crio-erofs/kata/modes"
 	"github.com/crio-erofs/crio-erofs/test/crio"
 	"github.com/crio-erofs/crio-erofs/test/realkata/install"
 )
@@ -27,34 +29,69 @@ const (
 type testCase struct {
 	name   string
 	verity string // what it has to be
+	copies bool   // the store has image volumes: copies, as every file system can have them
 	run    func(ctx context.Context, b *bench) (verity string, err error)
 }
 
 func cases(r install.Runtime) []testCase {
 	if r.Kind == install.Go {
-		return []testCase{{"layers, verity: refused", none, refused}}
+		return goCases()
 	}
 	return []testCase{
-		{"layers, verity", enforced, func(ctx context.Context, b *bench) (string, error) {
-			return b.container(ctx, small)
+		{"layers, verity", enforced, false, func(ctx context.Context, b *bench) (string, error) {
+			return b.container(ctx, small, kata.ModeLayerVerity)
 		}},
-		{"one layer, verity", enforced, func(ctx context.Context, b *bench) (string, error) {
-			return b.container(ctx, single)
+		{"one layer, verity", enforced, false, func(ctx context.Context, b *bench) (string, error) {
+			return b.container(ctx, single, kata.ModeImageVerity)
 		}},
-		{"128 layers, verity", enforced, func(ctx context.Context, b *bench) (string, error) {
-			return b.container(ctx, deep)
+		{"128 layers, verity", enforced, false, func(ctx context.Context, b *bench) (string, error) {
+			return b.container(ctx, deep, kata.ModeLayerVerity)
 		}},
-		{"CRI-O restarted", enforced, restarted},
-		{"layers, verity: data changed", enforced, func(ctx context.Context, b *bench) (string, error) {
+		{"image, verity", enforced, true, func(ctx context.Context, b *bench) (string, error) {
+			return b.container(ctx, small, kata.ModeImageVerity)
+		}},
+		{"CRI-O restarted", enforced, false, restarted},
+		{"layers, verity: data changed", enforced, false, func(ctx context.Context, b *bench) (string, error) {
 			return b.damagedData(ctx, small)
 		}},
-		{"one layer, verity: data changed", enforced, func(ctx context.Context, b *bench) (string, error) {
+		{"one layer, verity: data changed", enforced, false, func(ctx context.Context, b *bench) (string, error) {
 			return b.damagedData(ctx, single)
 		}},
-		{"layers, verity: superblock changed", enforced, func(ctx context.Context, b *bench) (string, error) {
+		{"image, verity: data changed", enforced, true, func(ctx context.Context, b *bench) (string, error) {
+			return b.damagedData(ctx, small)
+		}},
+		{"layers, verity: superblock changed", enforced, false, func(ctx context.Context, b *bench) (string, error) {
 			return b.damagedSuperblock(ctx, small)
 		}},
+		plain("layers", kata.ModeLayer, false),
+		plain("image", kata.ModeImage, true),
 	}
+}
+
+// goCases are those of Kata's Go runtime. It takes volumes only as they are mounted on the host, and that is the image's
+// volume where there is one.
+func goCases() []testCase {
+	return []testCase{
+		{"layers, verity: refused", none, false, refused},
+		plain("layers", kata.ModeLayer, false),
+		plain("image", kata.ModeImage, true),
+	}
+}
+
+// plain is the case of a mode without verity.
+func plain(what string, mode kata.Mode, copies bool) testCase {
+	return testCase{what + ", no verity", none, copies, func(ctx context.Context, b *bench) (string, error) {
+		config, err := os.ReadFile(b.server.ConfigFile())
+		if err != nil {
+			return none, err
+		}
+		text := fmt.Sprintf("[handlers.%s]\nmodes = [%q]\n", crio.HandlerVM, mode)
+		if err := b.server.SetConfig(text); err != nil {
+			return none, err
+		}
+		verity, err := b.container(ctx, small, mode)
+		return verity, errors.Join(err, b.server.SetConfig(string(config)))
+	}}
 }
 
 // Images that the cases run.
@@ -67,7 +104,7 @@ const (
 const motd = "This file came out of an EROFS volume.\n"
 
 // container runs a container, and one that stays to be looked at.
-func (b *bench) container(ctx context.Context, image string) (string, error) {
+func (b *bench) container(ctx context.Context, image string, mode kata.Mode) (string, error) {
 	pod, refs, err := b.pod(ctx, image)
 	if err != nil {
 		return none, err
@@ -85,12 +122,23 @@ func (b *bench) container(ctx context.Context, image string) (string, error) {
 	if err != nil {
 		return none, err
 	}
-	return judge(ctx, c)
+	spec, err := c.Spec(ctx)
+	if err != nil {
+		return none, err
+	}
+	if got := spec.Annotations[kata.AnnotationMode]; got != string(mode) {
+		return none, fmt.Errorf("the container has mode %q, not %s", got, mode)
+	}
+	return judge(ctx, pod, c)
 }
 
-// judge compares what the guest has with the host's manifest of a running container.
-func judge(ctx context.Context, c *crio.Container) (string, error) {
-	manifest, err := manifestOf(ctx, c)
+// judge compares what the guest has with the host's manifests of a pod and of its running container.
+func judge(ctx context.Context, pod *crio.Pod, c *crio.Container) (string, error) {
+	spec, err := c.Spec(ctx)
+	if err != nil {
+		return none, err
+	}
+	manifest, err := volume.ReadManifest(spec.Root.Path)
 	if err != nil {
 		return none, err
 	}
@@ -98,8 +146,23 @@ func judge(ctx context.Context, c *crio.Container) (string, error) {
 	if err != nil {
 		return none, err
 	}
-	if err := checkVolumes(seen, manifest.Volumes); err != nil {
+	logrus.Infof("in the guest: root %q, device mapper %q", seen.root, seen.names)
+	mode := kata.Mode(spec.Annotations[kata.AnnotationMode])
+	volumes := modes.Volumes(mode, manifest)
+	if !mode.Verity() {
+		return none, checkPlain(seen, volumes)
+	}
+	if err := checkVolumes(seen, volumes); err != nil {
 		return notEnforced, err
+	}
+	if spec, err = pod.Spec(ctx); err != nil {
+		return none, err
+	}
+	if manifest, err = volume.ReadManifest(spec.Root.Path); err != nil {
+		return none, err
+	}
+	if err := checkDevices(seen, manifest.Volumes); err != nil {
+		return notEnforced, fmt.Errorf("the sandbox's own container: %w", err)
 	}
 	return enforced, nil
 }
@@ -111,14 +174,6 @@ func sleeper(ctx context.Context, pod *crio.Pod, image string) (*crio.Container,
 		return nil, err
 	}
 	return c, c.Start(ctx)
-}
-
-func manifestOf(ctx context.Context, c *crio.Container) (*volume.Manifest, error) {
-	spec, err := c.Spec(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return volume.ReadManifest(spec.Root.Path)
 }
 
 // restarted kills CRI-O and starts it again while a pod runs: the new one finds the proxy, and the pod takes another
@@ -141,13 +196,13 @@ func restarted(ctx context.Context, b *bench) (string, error) {
 			return none, errors.Join(errors.New("CRI-O no longer counts pod and container as running"), err)
 		}
 	}
-	if verity, err := judge(ctx, c); err != nil {
+	if verity, err := judge(ctx, pod, c); err != nil {
 		return verity, err
 	}
 	if c, err = sleeper(ctx, pod, refs[1]); err != nil {
 		return none, err
 	}
-	return judge(ctx, c)
+	return judge(ctx, pod, c)
 }
 
 // damagedData changes a byte of a file in a volume and lets a container read it.

@@ -36,6 +36,14 @@ func look(ctx context.Context, c *crio.Container) (sight, error) {
 // checkVolumes compares the guest's sight with the volumes that the host's manifest names: each has a dm-verity device
 // with its hash offset and root hash, and the root is an overlay of as many lower directories.
 func checkVolumes(s sight, volumes []volume.ManifestVolume) error {
+	if err := checkDevices(s, volumes); err != nil {
+		return err
+	}
+	return checkLowers(s, len(volumes))
+}
+
+// checkDevices wants a dm-verity device for each of the volumes.
+func checkDevices(s sight, volumes []volume.ManifestVolume) error {
 	for _, v := range volumes {
 		if v.Verity == nil {
 			return fmt.Errorf("%s has no dm-verity", v.Path)
@@ -45,10 +53,23 @@ func checkVolumes(s sight, volumes []volume.ManifestVolume) error {
 			return fmt.Errorf("the guest has no device kata-verity-...%s, but %q", end, s.names)
 		}
 	}
+	return nil
+}
+
+// checkPlain wants an overlay of as many volumes, and no dm-verity device.
+func checkPlain(s sight, volumes []volume.ManifestVolume) error {
+	if len(s.names) > 0 {
+		return fmt.Errorf("the guest has device mapper's %q, where no verity is asked for", s.names)
+	}
+	return checkLowers(s, len(volumes))
+}
+
+// checkLowers wants a root that is an overlay of so many lower directories.
+func checkLowers(s sight, want int) error {
 	_, options, _ := strings.Cut(s.root, "lowerdir=")
 	lower, _, _ := strings.Cut(options, ",")
-	if n := len(strings.Split(lower, ":")); lower == "" || n != len(volumes) {
-		return fmt.Errorf("the container's root is %q, not an overlay of %d volumes", s.root, len(volumes))
+	if n := len(strings.Split(lower, ":")); lower == "" || n != want {
+		return fmt.Errorf("the container's root is %q, not an overlay of %d volumes", s.root, want)
 	}
 	return nil
 }

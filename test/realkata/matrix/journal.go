@@ -15,21 +15,39 @@ import (
 // src/runtime-rs/crates/shim/src/logger.rs); systemd-journald listens there, if there is one.
 const journalSocket = "/run/systemd/journal/socket"
 
-// keepJournal writes to the file path what runtime-rs says, unless the machine has a journal of its own.
-func keepJournal(path string) (stop func(), err error) {
+// syslogSocket is where the Go runtime sends its log; its shim does not start without (kata-containers 4.1.0,
+// src/runtime/pkg/katautils/logger.go, newSystemLogHook).
+const syslogSocket = "/dev/log"
+
+// keepLogs writes to the file path what Kata's runtimes say, unless the machine has a journal of its own.
+func keepLogs(path string) (stop func(), err error) {
+	stopJournal, err := keep(journalSocket, path)
+	if err != nil {
+		return nil, err
+	}
+	stopSyslog, err := keep(syslogSocket, path)
+	if err != nil {
+		stopJournal()
+		return nil, err
+	}
+	return func() { stopJournal(); stopSyslog() }, nil
+}
+
+// keep writes to the file path what comes to a socket, unless somebody else listens there.
+func keep(socket, path string) (stop func(), err error) {
 	nothing := func() {}
-	if _, err := os.Stat(journalSocket); !errors.Is(err, fs.ErrNotExist) {
-		logrus.Infof("Kata's log is in the machine's journal: journalctl -t kata-runtime")
+	if _, err := os.Stat(socket); !errors.Is(err, fs.ErrNotExist) {
+		logrus.Infof("what comes to %s is in the machine's own log: journalctl -t kata-runtime, -t kata", socket)
 		return nothing, err
 	}
-	if err := os.MkdirAll(filepath.Dir(journalSocket), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(socket), 0o755); err != nil {
 		return nothing, err
 	}
 	log, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		return nothing, err
 	}
-	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: journalSocket, Net: "unixgram"})
+	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
 	if err != nil {
 		return nothing, errors.Join(err, log.Close())
 	}

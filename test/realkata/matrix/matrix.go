@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -31,11 +32,17 @@ type Result struct {
 // Options says what to run.
 type Options struct {
 	Runtime   install.Runtime
-	Dir       string // private folder, with a short path, on a file system that can hold a container store
-	MemoryMiB int    // of each guest
-	Settings  string // more of Kata's configuration, as TOML
-	Keep      bool   // leave the folder with all logs behind
-	Only      string // beginning of the names of the cases to run
+	Dir       string   // private folder, with a short path, on a file system that can hold a container store
+	MemoryMiB int      // of each guest
+	Settings  string   // more of Kata's configuration, as TOML
+	Keep      bool     // leave the folder with all logs behind
+	Only      []string // beginnings of the names of the cases to run; nil: all
+}
+
+// wants returns whether a case is to be run.
+func (o *Options) wants(name string) bool {
+	begins := func(only string) bool { return strings.HasPrefix(name, only) }
+	return len(o.Only) == 0 || slices.ContainsFunc(o.Only, begins)
 }
 
 // caseTimeout bounds one case. Emulated CPUs take a minute for a pod.
@@ -55,7 +62,7 @@ func Run(ctx context.Context, opts Options) (results []Result, err error) {
 	if err != nil {
 		return nil, err
 	}
-	stopJournal, err := keepJournal(filepath.Join(opts.Dir, "kata.log"))
+	stopJournal, err := keepLogs(filepath.Join(opts.Dir, "kata.log"))
 	if err != nil {
 		return nil, err
 	}
@@ -70,18 +77,46 @@ func Run(ctx context.Context, opts Options) (results []Result, err error) {
 	if err != nil {
 		return nil, err
 	}
-	b.server, err = crio.Start(ctx, crio.Options{
-		Dir: filepath.Join(opts.Dir, "c"), Registry: registry.Address, PauseImage: pause,
-		Kata: &crio.Kata{Shim: opts.Runtime.Shim, Config: config},
-	})
-	if err != nil {
+	for _, copies := range []bool{false, true} {
+		var selected []testCase
+		for _, c := range cases(opts.Runtime) {
+			if c.copies == copies && opts.wants(c.name) {
+				selected = append(selected, c)
+			}
+		}
+		more, err := b.tryAll(ctx, selected, crio.Options{
+			Dir: filepath.Join(opts.Dir, "c"), Registry: registry.Address, PauseImage: pause,
+			StorageOptions: storageOptions[copies], Kata: &crio.Kata{Shim: opts.Runtime.Shim, Config: config},
+		})
+		results = append(results, more...)
+		if err != nil {
+			return results, err
+		}
+	}
+	return results, nil
+}
+
+// storageOptions are the driver's, by whether every image gets a volume of its own. Without that it depends on the
+// store's file system: contrib's options ask for reflinks.
+var storageOptions = map[bool][]string{
+	false: {"erofs.layout=aligned", "erofs.verity=on", "erofs.mount=auto", "erofs.image_volume=off"},
+	true:  {"erofs.layout=aligned", "erofs.verity=on", "erofs.mount=auto", "erofs.image_volume=copy"},
+}
+
+// tryAll runs cases on one CRI-O.
+func (b *bench) tryAll(ctx context.Context, selected []testCase, opts crio.Options) (results []Result, err error) {
+	if len(selected) == 0 {
+		return nil, nil
+	}
+	if selected[0].copies {
+		opts.Dir += "i"
+	}
+	if b.server, err = crio.Start(ctx, opts); err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, b.close()) }()
-	for _, c := range cases(opts.Runtime) {
-		if opts.Only == "" || strings.HasPrefix(c.name, opts.Only) {
-			results = append(results, b.try(ctx, c))
-		}
+	for _, c := range selected {
+		results = append(results, b.try(ctx, c))
 	}
 	return results, nil
 }
