@@ -103,7 +103,7 @@ type mapped struct {
 
 // mapDirs mounts directories once more, with ids mapped. The caller holds the store's lock.
 func (d *Driver) mapDirs(m idMaps, dirs []string) (_ *mapped, err error) {
-	pid, end, err := idmap.CreateUsernsProcess(m.UIDs(), m.GIDs())
+	pid, end, err := usernsProcess(m.UIDs(), m.GIDs())
 	if err != nil {
 		return nil, fmt.Errorf("user namespace for ID-mapped mounts: %w", err)
 	}
@@ -190,7 +190,7 @@ func cloneDir(dir string) (*os.File, error) {
 // tryMap maps the ids of mounts that are attached nowhere.
 func tryMap(mounts ...*os.File) error {
 	maps := []idtools.IDMap{{ContainerID: 0, HostID: 1, Size: 1}}
-	pid, end, err := idmap.CreateUsernsProcess(maps, maps)
+	pid, end, err := usernsProcess(maps, maps)
 	if err != nil {
 		return fmt.Errorf("user namespace: %w", err)
 	}
