@@ -104,7 +104,7 @@ func TestReadManifestFile(t *testing.T) {
 	if err := os.Symlink(path+".real", path); err != nil {
 		t.Fatal(err)
 	}
-	refused("symbolic link", "too many levels of symbolic links")
+	refused("symbolic link", "is a symbolic link, not a regular file")
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}

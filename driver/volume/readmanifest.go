@@ -4,25 +4,24 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"path/filepath"
-	"syscall"
+
+	"github.com/crio-erofs/crio-erofs/driver/safefile"
 )
 
 // ReadManifest reads and checks the manifest of the container mounted at mountPoint. It returns an error matching
 // fs.ErrNotExist if there is none: then the rootfs is not one of this driver's.
 func ReadManifest(mountPoint string) (*Manifest, error) {
 	path := ManifestPath(mountPoint)
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	f, fi, err := safefile.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("manifest of %s: %w", mountPoint, err)
 	}
 	defer f.Close()
-	if err := checkOwner(f); err != nil {
+	if err := safefile.CheckOwner(fi); err != nil {
 		return nil, fmt.Errorf("manifest %s: %w", path, err)
 	}
-	b, err := io.ReadAll(io.LimitReader(f, maxManifestSize+1))
+	b, err := safefile.ReadAtMost(f, maxManifestSize)
 	if err != nil {
 		return nil, fmt.Errorf("manifest %s: %w", path, err)
 	}
@@ -35,24 +34,6 @@ func ReadManifest(mountPoint string) (*Manifest, error) {
 			"remove the container and create it anew", path, m.MountPoint, mountPoint)
 	}
 	return m, nil
-}
-
-// checkOwner makes sure that nobody but the store's owner could have written the manifest.
-func checkOwner(f *os.File) error {
-	fi, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	if !fi.Mode().IsRegular() {
-		return errors.New("not a regular file")
-	}
-	if fi.Mode().Perm()&0o022 != 0 {
-		return fmt.Errorf("mode %v lets others than the owner write it", fi.Mode().Perm())
-	}
-	if st, ok := fi.Sys().(*syscall.Stat_t); ok && int(st.Uid) != os.Geteuid() {
-		return fmt.Errorf("owned by uid %d, not by uid %d that runs this program", st.Uid, os.Geteuid())
-	}
-	return nil
 }
 
 // ParseManifest decodes and checks a manifest. Unknown fields are accepted, an unknown version is not.

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+
+	"github.com/crio-erofs/crio-erofs/driver/safefile"
 )
 
 // verityFile is what stands in a volume's VerityFileName: the JSON that containerd's EROFS snapshotter writes and
@@ -38,12 +40,9 @@ func VerityFile(v *Verity) ([]byte, error) {
 // CheckVerityFile returns an error unless what r has is what WriteVerityFile writes for v.
 func CheckVerityFile(r io.Reader, v *Verity) error {
 	const most = 4096
-	b, err := io.ReadAll(io.LimitReader(r, most+1))
+	b, err := safefile.ReadAtMost(r, most)
 	if err != nil {
 		return err
-	}
-	if len(b) > most {
-		return fmt.Errorf("larger than %d bytes", most)
 	}
 	dec := json.NewDecoder(bytes.NewReader(b))
 	dec.DisallowUnknownFields()

@@ -8,6 +8,7 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"github.com/crio-erofs/crio-erofs/driver/safefile"
 	"github.com/crio-erofs/crio-erofs/hooks"
 	"github.com/crio-erofs/crio-erofs/kata"
 	"github.com/crio-erofs/crio-erofs/kata/modes"
@@ -47,7 +48,7 @@ func Guard(state io.Reader) error {
 }
 
 func readState(r io.Reader) (*specs.State, error) {
-	b, err := hooks.ReadAtMost(r, maxState)
+	b, err := safefile.ReadAtMost(r, maxState)
 	if err != nil {
 		return nil, fmt.Errorf("container's state on standard input: %w", err)
 	}
@@ -64,7 +65,7 @@ func readState(r io.Reader) (*specs.State, error) {
 // readAnnotations takes them from the bundle's configuration: runtimes need not repeat them in the state.
 func readAnnotations(bundle string) (map[string]string, error) {
 	path := filepath.Join(bundle, "config.json")
-	b, err := hooks.ReadFile(path, maxConfig)
+	b, err := safefile.Read(path, maxConfig)
 	if err != nil {
 		return nil, fmt.Errorf("container's configuration: %w", err)
 	}

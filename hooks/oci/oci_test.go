@@ -103,7 +103,7 @@ func TestGuardFailsClosed(t *testing.T) {
 		"no bundle":       {"{}", `bundle "" is not an absolute path`},
 		"relative bundle": {`{"bundle":"b"}`, `bundle "b" is not an absolute path`},
 		"bundle is gone":  {state(filepath.Join(good, "gone")), "container's configuration: "},
-		"large":           {`{"bundle":"` + strings.Repeat("/a", 3<<20), "more than 4194304 bytes"},
+		"large":           {`{"bundle":"` + strings.Repeat("/a", 3<<20), "larger than 4194304 bytes"},
 	} {
 		if err := oci.Guard(strings.NewReader(tt.state)); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: got %v, want %q", name, err, tt.want)

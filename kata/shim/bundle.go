@@ -3,9 +3,10 @@ package shim
 import (
 	"encoding/json"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
+
+	"github.com/crio-erofs/crio-erofs/driver/safefile"
 )
 
 const (
@@ -55,7 +56,7 @@ func readBundleConfig(bundle string) (*bundleConfig, error) {
 		return nil, fmt.Errorf("bundle %q is not an absolute path", bundle)
 	}
 	path := filepath.Join(bundle, "config.json")
-	b, err := readSmallFile(path, maxConfigSize)
+	b, err := safefile.Read(path, maxConfigSize)
 	if err != nil {
 		return nil, fmt.Errorf("container's configuration: %w", err)
 	}
@@ -70,23 +71,6 @@ func readBundleConfig(bundle string) (*bundleConfig, error) {
 		c.Root.Path = filepath.Join(bundle, c.Root.Path)
 	}
 	return c, nil
-}
-
-// readSmallFile reads a regular file of at most max bytes. It follows no symlink and waits for no writer of a fifo.
-func readSmallFile(path string, limit int64) ([]byte, error) {
-	f, err := openRegular(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err != nil {
-		return nil, err
-	}
-	if int64(len(b)) > limit {
-		return nil, fmt.Errorf("%s is larger than %d bytes", path, limit)
-	}
-	return b, nil
 }
 
 // writeFileAtomic replaces a file: readers see the old or the new content.

@@ -94,7 +94,7 @@ var refusals = []struct {
 		path := volume.ManifestPath(f.manifest.MountPoint)
 		f.must(os.Rename(path, path+".away"))
 		f.must(os.Symlink(path+".away", path))
-	}, "too many levels of symbolic links"},
+	}, "is a symbolic link, not a regular file"},
 	{"manifest of another", func(f *fixture) { f.manifest.MountPoint += "2"; f.rewriteManifest() }, "moved or copied"},
 	{"refusal", func(f *fixture) { f.manifest.Refusal = "layer abc is a directory"; f.writeManifest() },
 		"cannot be given to a VM as volumes: layer abc is a directory"},

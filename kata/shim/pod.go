@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/crio-erofs/crio-erofs/driver/safefile"
 )
 
 const (
@@ -156,7 +158,7 @@ func (p *pod) serves() (bool, error) {
 }
 
 func (p *pod) readState() (*podState, error) {
-	b, err := readSmallFile(p.path(stateFile), 64<<10)
+	b, err := safefile.Read(p.path(stateFile), 64<<10)
 	if err != nil {
 		return nil, err
 	}

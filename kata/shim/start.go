@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"github.com/crio-erofs/crio-erofs/driver/safefile"
 )
 
 // start is what CRI-O runs for every container of a pod, in the container's bundle. It runs the real shim's start and
@@ -64,7 +66,7 @@ func ensureProxy(handler, program, realAddress, id string) (string, error) {
 
 // shimPID returns the pid that a real shim's start left in the bundle when it made a daemon, else 0.
 func shimPID() int {
-	b, err := readSmallFile(filepath.Join(".", shimPIDFile), 64)
+	b, err := safefile.Read(filepath.Join(".", shimPIDFile), 64)
 	if err != nil {
 		return 0
 	}

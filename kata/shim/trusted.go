@@ -1,7 +1,6 @@
 package shim
 
 import (
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -9,7 +8,7 @@ import (
 	"strings"
 	"syscall"
 
-	"golang.org/x/sys/unix"
+	"github.com/crio-erofs/crio-erofs/driver/safefile"
 )
 
 // maxLinks bounds how many symbolic links a path may lead through, as the kernel does (path_resolution(7)).
@@ -102,47 +101,13 @@ func (t *trust) open(path string) (*os.File, error) {
 	if err := t.path(path); err != nil {
 		return nil, err
 	}
-	f, err := openRegular(path)
+	f, fi, err := safefile.Open(path)
 	if err != nil {
 		return nil, err
 	}
-	fi, err := f.Stat()
-	if err == nil {
-		err = checkOwner(fi)
-	}
-	if err != nil {
+	if err := safefile.CheckOwner(fi); err != nil {
 		f.Close()
 		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	return f, nil
-}
-
-func checkOwner(fi os.FileInfo) error {
-	if fi.Mode().Perm()&0o022 != 0 {
-		return fmt.Errorf("mode %v lets others than the owner write it", fi.Mode().Perm())
-	}
-	if st, ok := fi.Sys().(*syscall.Stat_t); ok && int(st.Uid) != os.Geteuid() {
-		return fmt.Errorf("owned by uid %d, not by uid %d that runs the shim", st.Uid, os.Geteuid())
-	}
-	return nil
-}
-
-// openRegular opens a regular file for reading; anything else at that path, a symlink included, is an error.
-func openRegular(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
-	if errors.Is(err, unix.ELOOP) {
-		return nil, fmt.Errorf("%s is a symbolic link, not a regular file", path)
-	}
-	if err != nil {
-		return nil, err
-	}
-	fi, err := f.Stat()
-	if err == nil && !fi.Mode().IsRegular() {
-		err = fmt.Errorf("%s is not a regular file but %s", path, fi.Mode().Type())
-	}
-	if err != nil {
-		f.Close()
-		return nil, err
 	}
 	return f, nil
 }

@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/crio-erofs/crio-erofs/driver/measure"
+	"github.com/crio-erofs/crio-erofs/driver/safefile"
 	"github.com/crio-erofs/crio-erofs/kata/modes"
 )
 
@@ -70,7 +71,7 @@ func (d *Dir) Keys() (keys []*Key, err error) {
 		return nil, fmt.Errorf("keys: %w", err)
 	}
 	for _, path := range paths {
-		b, _, err := readFile(path, maxEnvelopeSize)
+		b, _, err := safefile.ReadOwned(path, maxEnvelopeSize)
 		if err != nil {
 			return nil, fmt.Errorf("keys: %w", err)
 		}
@@ -119,8 +120,10 @@ func (d *Dir) read(ctx context.Context, path string, keys []*Key) knownFile {
 		}
 	}
 	e := &Entry{Path: path}
-	b, id, err := readFile(path, maxEnvelopeSize)
+	var id fileID
+	b, fi, err := safefile.ReadOwned(path, maxEnvelopeSize)
 	if err == nil {
+		id = newFileID(fi)
 		e.Measurement, e.KeyID, err = ParseTrusted(ctx, b, keys)
 	}
 	if err != nil {

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -15,6 +14,7 @@ import (
 	imagespec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/crio-erofs/crio-erofs/driver/measure"
+	"github.com/crio-erofs/crio-erofs/driver/safefile"
 	"github.com/crio-erofs/crio-erofs/kata/trust"
 )
 
@@ -156,9 +156,9 @@ func (r *Repository) blob(ctx context.Context, d digest.Digest) (b []byte, err e
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, rc.Close()) }()
-	b, err = io.ReadAll(io.LimitReader(rc, maxEnvelopeSize+1))
-	if err == nil && len(b) > maxEnvelopeSize {
-		err = fmt.Errorf("an envelope of more than %d bytes", maxEnvelopeSize)
+	b, err = safefile.ReadAtMost(rc, maxEnvelopeSize)
+	if err != nil {
+		err = fmt.Errorf("envelope: %w", err)
 	}
 	return b, err
 }
