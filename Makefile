@@ -51,7 +51,7 @@ install: build crio ## Install the programs and the samples of contrib/ (PREFIX,
 	install -D -m 644 -t $(DESTDIR)/usr/share/containers/oci/hooks.d contrib/hooks.d/60-crio-erofs-guard.json
 	sed -i 's,/usr/local/,$(PREFIX)/,' $(DESTDIR)/usr/share/containers/oci/hooks.d/60-crio-erofs-guard.json
 	cd contrib && find config crio.conf.d hooks.d-podman kubernetes nri storage systemd -type f -exec install -D -m 644 {} $(EXAMPLES)/{} \;
-	sed -i 's,/usr/local/,$(PREFIX)/,' $(EXAMPLES)/crio.conf.d/60-erofs.conf \
+	sed -i 's,/usr/local/,$(PREFIX)/,' $(EXAMPLES)/crio.conf.d/60-kata-erofs.conf \
 		$(EXAMPLES)/systemd/crio.service.d/10-erofs.conf
 
 .PHONY: demo

@@ -41,16 +41,32 @@ type crioConfig struct {
 	} `toml:"crio"`
 }
 
-// TestCRIO has CRI-O itself read the drop-in.
+// readDropIns reads both drop-ins, neither of which sets what the other does.
+func readDropIns(t *testing.T) crioConfig {
+	t.Helper()
+	var config crioConfig
+	seen := map[string]string{}
+	for _, name := range []string{"60-erofs.conf", "60-kata-erofs.conf"} {
+		meta, err := toml.DecodeFile("crio.conf.d/"+name, &config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if keys := meta.Undecoded(); len(keys) > 0 {
+			t.Errorf("the test does not know the keys %v: add them, with their types", keys)
+		}
+		for _, key := range meta.Keys() {
+			if other, ok := seen[key.String()]; ok && meta.Type(key...) != "Hash" {
+				t.Errorf("%s is in %s and in %s", key, other, name)
+			}
+			seen[key.String()] = name
+		}
+	}
+	return config
+}
+
+// TestCRIO has CRI-O itself read the drop-ins.
 func TestCRIO(t *testing.T) {
-	var sample crioConfig
-	meta, err := toml.DecodeFile("crio.conf.d/60-erofs.conf", &sample)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if keys := meta.Undecoded(); len(keys) > 0 {
-		t.Errorf("the test does not know the keys %v: add them, with their types", keys)
-	}
+	sample := readDropIns(t)
 	crio, err := env.Bin("crio")
 	if errors.Is(err, os.ErrNotExist) && os.Getenv("CI") == "" {
 		t.Skip(err)
@@ -98,10 +114,7 @@ type runtimeClass struct {
 // TestKubernetes checks the names that tie RuntimeClasses to CRI-O and to crio-erofs's configuration, and the pod to a
 // RuntimeClass.
 func TestKubernetes(t *testing.T) {
-	var sample crioConfig
-	if _, err := toml.DecodeFile("crio.conf.d/60-erofs.conf", &sample); err != nil {
-		t.Fatal(err)
-	}
+	sample := readDropIns(t)
 	text, err := os.ReadFile("config/config.toml")
 	if err != nil {
 		t.Fatal(err)
@@ -117,7 +130,7 @@ func TestKubernetes(t *testing.T) {
 		}
 		shim := sample.Crio.Runtime.Runtimes[class.Handler].RuntimePath
 		if filepath.Base(shim) != "containerd-shim-"+class.Handler+"-v2" {
-			t.Errorf("60-erofs.conf has handler %q with the shim %q", class.Handler, shim)
+			t.Errorf("60-kata-erofs.conf has handler %q with the shim %q", class.Handler, shim)
 		}
 		if _, ok := config.Handlers[class.Handler]; !ok {
 			t.Errorf("config.toml has no handler %q", class.Handler)

@@ -15,7 +15,7 @@ import (
 	"github.com/crio-erofs/crio-erofs/test/env"
 )
 
-// The runtime handlers that contrib/crio.conf.d/60-erofs.conf defines.
+// The runtime handlers that contrib/crio.conf.d/60-kata-erofs.conf defines.
 const (
 	HandlerVM          = "kata-erofs"
 	HandlerVMLayer     = "kata-erofs-layer"
@@ -92,15 +92,15 @@ func shimName(handler string) string { return "containerd-shim-" + handler + "-v
 // table is a table of a TOML file.
 type table = map[string]any
 
-// writeConfig lays out the configuration below s.dir: contrib's own files, unchanged, and after its drop-in one of ours
+// writeConfig lays out the configuration below s.dir: contrib's own files, unchanged, and after its drop-ins one of ours
 // that does nothing but move all paths into the private folder.
 func (s *Server) writeConfig() error {
 	root, err := env.Root()
 	if err != nil {
 		return err
 	}
-	dropIn := filepath.Join(root, "contrib/crio.conf.d/60-erofs.conf")
-	handlers, err := contribVMs(dropIn)
+	dropIns := filepath.Join(root, "contrib/crio.conf.d")
+	handlers, err := contribVMs(filepath.Join(dropIns, "60-kata-erofs.conf"))
 	if err != nil {
 		return err
 	}
@@ -145,8 +145,10 @@ func (s *Server) writeConfig() error {
 	if s.opts.StorageDriver != "" {
 		return nil // CRI-O adds up the drivers' options of all files, and another driver refuses ours
 	}
-	if err := os.Symlink(dropIn, s.path("crio.conf.d/60-erofs.conf")); err != nil {
-		return err
+	for _, name := range []string{"60-erofs.conf", "60-kata-erofs.conf"} {
+		if err := os.Symlink(filepath.Join(dropIns, name), s.path("crio.conf.d/"+name)); err != nil {
+			return err
+		}
 	}
 	return s.writeHookConfig(root)
 }
