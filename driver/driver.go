@@ -64,6 +64,7 @@ func open(home string, opts graphdriver.Options) (*Driver, error) {
 	if err != nil {
 		return nil, err
 	}
+	parsed.applyDecryption()
 	if opts.ImageStore != "" {
 		return nil, fmt.Errorf("a separate image store (%s) is not supported: remove imagestore from storage.conf and from "+
 			"CRI-O's configuration", opts.ImageStore)

@@ -49,6 +49,7 @@ type options struct {
 	mount       MountMode
 	hostVerity  bool     // the host mounts volumes through dm-verity
 	imageStores []string // graph roots of additional image stores
+	decrypted   bool     // the process may decrypt layers that it puts into the store
 	image       ImageMode
 	rwDisk      bool        // containers in VMs get a disk for what they write
 	rwSize      int64       // of that disk, in bytes
@@ -87,6 +88,7 @@ var settings = []setting{
 	oneOf("verify", func(o *options, v string) { o.verify = v == "on-mount" }, "off", "on-mount"),
 	oneOf("mount", func(o *options, v MountMode) { o.mount = v }, MountAuto, MountFile, MountLoop),
 	oneOf("host_verity", func(o *options, v string) { o.hostVerity = v == "on" }, "off", "on"),
+	oneOf("decrypted_layers", func(o *options, v string) { o.decrypted = v == "allow" }, "refuse", "allow"),
 	oneOf("image_volume", func(o *options, v ImageMode) { o.image = v }, ImageReflink, ImageCopy, ImageOff),
 	oneOf("rw_layer", func(o *options, v string) { o.rwDisk = v == "ext4" }, "memory", "ext4"),
 	{key: "rw_size", values: []string{"10G"}, form: "a size such as 10G", apply: setRWSize},

@@ -11,7 +11,7 @@ build)
 run)
 	packages="
 		runc conmon containernetworking-plugins iptables
-		docker-registry debootstrap
+		docker-registry debootstrap skopeo
 		erofs-utils cryptsetup-bin e2fsprogs xfsprogs attr acl libcap2-bin libarchive-tools
 		qemu-system-x86 python3 busybox-static fdisk gdisk cpio xz-utils zstd kmod jq secilc" ;;
 *)

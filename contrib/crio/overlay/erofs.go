@@ -4,4 +4,7 @@
 // graph driver "erofs" registers itself with containers/storage. CRI-O's own sources stay as they were released.
 package main
 
-import _ "github.com/crio-erofs/crio-erofs/driver"
+import (
+	_ "github.com/crio-erofs/crio-erofs/driver"
+	_ "github.com/crio-erofs/crio-erofs/driver/decryption" // CRI-O decrypts with all keys that it finds
+)
