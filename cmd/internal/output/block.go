@@ -2,7 +2,9 @@ package output
 
 import (
 	"bytes"
+	"fmt"
 	"io"
+	"reflect"
 	"strings"
 )
 
@@ -46,6 +48,25 @@ type Field struct {
 
 // Fields is a block of names and values, a line each. Values are never cut: people copy root hashes.
 type Fields []Field
+
+// Pairs returns fields of names and values that follow each other.
+func Pairs(namesAndValues ...any) Fields {
+	f := make(Fields, 0, len(namesAndValues)/2)
+	for i := 0; i+1 < len(namesAndValues); i += 2 {
+		f.Add(fmt.Sprint(namesAndValues[i]), namesAndValues[i+1])
+	}
+	return f
+}
+
+// Add adds a field.
+func (f *Fields) Add(name string, value any) { *f = append(*f, Field{Name: name, Value: value}) }
+
+// AddIf adds a field unless value is the empty string or nothing of its type.
+func (f *Fields) AddIf(name string, value any) {
+	if value != nil && !reflect.ValueOf(value).IsZero() {
+		f.Add(name, value)
+	}
+}
 
 func (f Fields) write(b *bytes.Buffer, s *Screen) {
 	width := 0

@@ -1,4 +1,4 @@
-package main
+package options
 
 import (
 	"fmt"
@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/crio-erofs/crio-erofs/cmd/crio-erofs/internal/cli"
 	"github.com/crio-erofs/crio-erofs/driver/volume"
 	"github.com/crio-erofs/crio-erofs/kata"
 )
@@ -39,7 +40,7 @@ func (f *optionFields) item() (kata.Item, error) {
 	if f.verity != "" {
 		var err error
 		if dm, err = kata.ParseParameters(f.verity); err != nil {
-			return kata.Item{}, usageError{fmt.Errorf("--verity: %w", err)}
+			return kata.Item{}, cli.Usage(fmt.Errorf("--verity: %w", err))
 		}
 	}
 	if f.volume != "" {
@@ -48,7 +49,7 @@ func (f *optionFields) item() (kata.Item, error) {
 			return kata.Item{}, err
 		}
 		if f.source != "" || f.verity != "" {
-			return kata.Item{}, usageError{fmt.Errorf("--volume brings its own --source and --verity")}
+			return kata.Item{}, cli.Usage(fmt.Errorf("--volume brings its own --source and --verity"))
 		}
 		f.source, dm = v.Path, kata.NewDMVerity(v.Verity)
 	}
@@ -64,7 +65,7 @@ func describeFile(path string) (*volume.ManifestVolume, error) {
 	if err != nil {
 		return nil, err
 	}
-	file, size, err := openVolume(abs)
+	file, size, err := cli.OpenVolume(abs)
 	if err != nil {
 		return nil, err
 	}
@@ -102,7 +103,7 @@ func (f *optionFields) virtualVolume(dm *kata.DMVerity) (kata.Item, error) {
 		v.NydusImage = &kata.NydusImage{Config: f.config, SnapshotDir: f.snapshotDir}
 	}
 	if f.version != "" {
-		return kata.Item{}, usageError{fmt.Errorf("--fs-version is an ExtraOption's; a KataVirtualVolume has --fs-type")}
+		return kata.Item{}, cli.Usage(fmt.Errorf("--fs-version is an ExtraOption's; a KataVirtualVolume has --fs-type"))
 	}
 	return kata.Item{Volume: v}, nil
 }
@@ -117,7 +118,7 @@ func (f *optionFields) extraOption(dm *kata.DMVerity) (kata.Item, error) {
 		o.Version = kata.FSTypeErofs
 	}
 	if f.fsType != "" || f.options != nil {
-		return kata.Item{}, usageError{fmt.Errorf("--fs-type and --mount-option are a KataVirtualVolume's")}
+		return kata.Item{}, cli.Usage(fmt.Errorf("--fs-type and --mount-option are a KataVirtualVolume's"))
 	}
 	if f.labels == nil && o.Type != kata.OptionRuntimeAgentPull {
 		return kata.Item{Option: o}, nil
@@ -127,7 +128,7 @@ func (f *optionFields) extraOption(dm *kata.DMVerity) (kata.Item, error) {
 		return kata.Item{}, err
 	}
 	if f.config != "" {
-		return kata.Item{}, usageError{fmt.Errorf("--label makes the config of an ExtraOption: leave out --config")}
+		return kata.Item{}, cli.Usage(fmt.Errorf("--label makes the config of an ExtraOption: leave out --config"))
 	}
 	o.Config = pull.Config
 	return kata.Item{Option: o}, nil

@@ -1,13 +1,14 @@
-package main
+package options
 
 import (
-	"bytes"
 	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/crio-erofs/crio-erofs/cmd/crio-erofs/internal/cli"
+	"github.com/crio-erofs/crio-erofs/cmd/crio-erofs/internal/clitest"
 	"github.com/crio-erofs/crio-erofs/driver/volume"
 	"github.com/crio-erofs/crio-erofs/kata"
 	"github.com/crio-erofs/crio-erofs/kata/katatest"
@@ -16,13 +17,9 @@ import (
 // option runs "crio-erofs option ARGS" and returns what it prints.
 func option(t *testing.T, stdin string, args ...string) (string, error) {
 	t.Helper()
-	cmd := newCommand()
-	var out bytes.Buffer
-	cmd.SetIn(strings.NewReader(stdin))
-	cmd.SetOut(&out)
-	cmd.SetArgs(append([]string{"option"}, args...))
-	err := cmd.Execute()
-	return strings.TrimSuffix(out.String(), "\n"), err
+	t.Helper()
+	out, err := clitest.ExecuteWith(t, Commands(), stdin, append([]string{"option"}, args...)...)
+	return strings.TrimSuffix(out, "\n"), err
 }
 
 func must(t *testing.T, out string, err error) string {
@@ -52,7 +49,7 @@ func TestOptionRoundTrip(t *testing.T) {
 // TestOptionOfVolume: what the command makes of a file is what the hook makes of its manifest.
 func TestOptionOfVolume(t *testing.T) {
 	path := filepath.Join(t.TempDir(), volume.FileName)
-	f, err := os.Open("../../driver/volume/testdata/golden.tar")
+	f, err := os.Open("../../../../driver/volume/testdata/golden.tar")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,24 +116,24 @@ func TestOptionErrors(t *testing.T) {
 		want string
 		code int
 	}{
-		{[]string{"decode", "hello"}, "neither JSON nor base64", exitFailure},
-		{[]string{"decode", "e30="}, "decode ExtraOption: source is missing", exitFailure},
-		{[]string{"encode"}, "either FILE or --type", exitUsage},
-		{[]string{"encode", "--type", "raw-layer-block", "x.json"}, "either FILE or --type", exitUsage},
-		{[]string{"encode", "--type", "raw_layer_block"}, `volume_type "raw_layer_block" is unknown`, exitFailure},
-		{[]string{"encode", "--type", "raw-layer-block"}, "source is missing", exitFailure},
-		{[]string{"encode", "--type", "raw-layer-block", "--source", "/a", "--verity", "x"}, "--verity: --format", exitUsage},
-		{[]string{"encode", "--type", "layer_raw_block", "--source", "/a", "--fs-version", "v6"}, "--fs-version is an", exitUsage},
-		{[]string{"encode", "--type", "raw-layer-block", "--fs-type", "xfs"}, "are a KataVirtualVolume's", exitUsage},
-		{[]string{"encode", "--type", "runtime-agent-pull", "--label", "a=b", "--config", "x"}, "leave out --config", exitUsage},
-		{[]string{"encode", "--type", "layer_raw_block", "--volume", "/a", "--source", "/b"}, "no such file", exitFailure},
-		{[]string{"encode", "--number", "-1", "--type", "raw-layer-block"}, "--number -1 is negative", exitUsage},
-		{[]string{"encode", "--as", "json", "-"}, "must be one of (base64|annotation|mount-option)", exitUsage},
-		{[]string{"encode", "/nonexistent"}, "no such file", exitFailure},
+		{[]string{"decode", "hello"}, "neither JSON nor base64", cli.ExitFailure},
+		{[]string{"decode", "e30="}, "decode ExtraOption: source is missing", cli.ExitFailure},
+		{[]string{"encode"}, "either FILE or --type", cli.ExitUsage},
+		{[]string{"encode", "--type", "raw-layer-block", "x.json"}, "either FILE or --type", cli.ExitUsage},
+		{[]string{"encode", "--type", "raw_layer_block"}, `volume_type "raw_layer_block" is unknown`, cli.ExitFailure},
+		{[]string{"encode", "--type", "raw-layer-block"}, "source is missing", cli.ExitFailure},
+		{[]string{"encode", "--type", "raw-layer-block", "--source", "/a", "--verity", "x"}, "--verity: --format", cli.ExitUsage},
+		{[]string{"encode", "--type", "layer_raw_block", "--source", "/a", "--fs-version", "v6"}, "--fs-version is an", cli.ExitUsage},
+		{[]string{"encode", "--type", "raw-layer-block", "--fs-type", "xfs"}, "are a KataVirtualVolume's", cli.ExitUsage},
+		{[]string{"encode", "--type", "runtime-agent-pull", "--label", "a=b", "--config", "x"}, "leave out --config", cli.ExitUsage},
+		{[]string{"encode", "--type", "layer_raw_block", "--volume", "/a", "--source", "/b"}, "no such file", cli.ExitFailure},
+		{[]string{"encode", "--number", "-1", "--type", "raw-layer-block"}, "--number -1 is negative", cli.ExitUsage},
+		{[]string{"encode", "--as", "json", "-"}, "must be one of (base64|annotation|mount-option)", cli.ExitUsage},
+		{[]string{"encode", "/nonexistent"}, "no such file", cli.ExitFailure},
 	} {
 		out, err := option(t, "", c.args...)
-		if err == nil || !strings.Contains(err.Error(), c.want) || exitCode(err) != c.code || out != "" {
-			t.Errorf("%q: %q, %v (%d); want %q (%d)", c.args, out, err, exitCode(err), c.want, c.code)
+		if err == nil || !strings.Contains(err.Error(), c.want) || cli.ExitCode(err) != c.code || out != "" {
+			t.Errorf("%q: %q, %v (%d); want %q (%d)", c.args, out, err, cli.ExitCode(err), c.want, c.code)
 		}
 	}
 }

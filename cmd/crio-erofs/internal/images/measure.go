@@ -1,4 +1,4 @@
-package main
+package images
 
 import (
 	"context"
@@ -8,6 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/crio-erofs/crio-erofs/cmd/crio-erofs/internal/cli"
+	"github.com/crio-erofs/crio-erofs/cmd/internal/output"
 	"github.com/crio-erofs/crio-erofs/driver/measure"
 	"github.com/crio-erofs/crio-erofs/driver/measure/source"
 	"github.com/crio-erofs/crio-erofs/driver/volume"
@@ -57,12 +59,7 @@ FORMAT is one of
 	return cmd
 }
 
-func atLeastOneImage(cmd *cobra.Command, args []string) error {
-	if len(args) == 0 {
-		return usageError{fmt.Errorf("want at least one image\nusage: %s", cmd.UseLine())}
-	}
-	return nil
-}
+var atLeastOneImage = cli.MinimumArgs(1, "at least one image")
 
 func (o *imageOptions) addFlags(cmd *cobra.Command) {
 	flags := cmd.Flags()
@@ -91,26 +88,26 @@ func (o *measureOptions) run(ctx context.Context, stdout io.Writer, names []stri
 func (o *imageOptions) measure(ctx context.Context, name string) (_ []*measure.Measurement, err error) {
 	layout, err := volume.ParseLayout(o.layout)
 	if err != nil {
-		return nil, usageError{err}
+		return nil, cli.Usage(err)
 	}
 	if o.jobs < 0 {
-		return nil, usageError{fmt.Errorf("--jobs %d is less than one", o.jobs)}
+		return nil, cli.Usage(fmt.Errorf("--jobs %d is less than one", o.jobs))
 	}
 	if _, err := source.ParseName(name); err != nil {
-		return nil, usageError{err}
+		return nil, cli.Usage(err)
 	}
 	sys, err := o.registry.system()
 	if err != nil {
 		return nil, err
 	}
-	p := newProgress("measuring", 0)
-	defer p.end()
-	src, err := source.Open(ctx, name, source.Options{System: sys, Platform: o.platform, All: o.all, Progress: p.add})
+	p := output.NewProgress("measuring", 0)
+	defer p.End()
+	src, err := source.Open(ctx, name, source.Options{System: sys, Platform: o.platform, All: o.all, Progress: p.Add})
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, src.Close()) }()
-	p.total = src.Size
+	p.SetTotal(src.Size)
 	var all []*measure.Measurement
 	for _, img := range src.Images {
 		m, err := measure.Measure(ctx, img, measure.Options{Layout: layout, Jobs: o.jobs, TempDir: o.tmpDir})

@@ -1,4 +1,4 @@
-package main
+package images
 
 import (
 	"context"
@@ -9,6 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/crio-erofs/crio-erofs/cmd/crio-erofs/internal/cli"
+	"github.com/crio-erofs/crio-erofs/cmd/internal/output"
 	"github.com/crio-erofs/crio-erofs/driver/measure"
 	"github.com/crio-erofs/crio-erofs/kata/trust"
 	"github.com/crio-erofs/crio-erofs/kata/trust/referrer"
@@ -18,7 +20,7 @@ type attestOptions struct {
 	imageOptions
 	keyPath string
 	noPush  bool
-	format  outputFormat
+	format  output.Format
 }
 
 func newAttestCommand() *cobra.Command {
@@ -39,7 +41,7 @@ The key is an unencrypted PEM file, ECDSA P-256 or Ed25519:
 	o.addFlags(cmd)
 	cmd.Flags().StringVar(&o.keyPath, "key", "", "file with the private key")
 	cmd.Flags().BoolVar(&o.noPush, "no-push", false, "print the envelopes instead of pushing them, one a line; any transport will do")
-	addFormatFlag(cmd.Flags(), &o.format)
+	output.AddFlag(cmd, &o.format, attestation{})
 	return cmd
 }
 
@@ -55,7 +57,7 @@ type attestation struct {
 
 func (o *attestOptions) run(ctx context.Context, stdout io.Writer, images []string) error {
 	if o.keyPath == "" {
-		return usageError{errors.New("--key is missing: the file with the private key to sign with")}
+		return cli.Usage(errors.New("--key is missing: the file with the private key to sign with"))
 	}
 	b, err := os.ReadFile(o.keyPath)
 	if err != nil {
@@ -140,9 +142,6 @@ func (o *attestOptions) print(stdout io.Writer, m *measure.Measurement, keyID, p
 	if m.ImageVolume != nil {
 		a.ImageRootHash = m.ImageVolume.Verity.RootHash
 	}
-	if o.format == formatJSON {
-		return printJSON(stdout, a)
-	}
-	return printFields(stdout, []field{{"image", a.Image}, {"platform", a.Platform}, {"manifest_digest", a.ManifestDigest},
-		{"image_root_hash", a.ImageRootHash}, {"key_id", a.KeyID}, {"referrer", a.Referrer}})
+	return o.format.Print(stdout, a, output.Pairs("image", a.Image, "platform", a.Platform, "manifest_digest", a.ManifestDigest,
+		"image_root_hash", a.ImageRootHash, "key_id", a.KeyID, "referrer", a.Referrer))
 }

@@ -1,4 +1,4 @@
-package main
+package options
 
 import (
 	"errors"
@@ -9,6 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/crio-erofs/crio-erofs/cmd/crio-erofs/internal/cli"
+	"github.com/crio-erofs/crio-erofs/cmd/internal/output"
 	"github.com/crio-erofs/crio-erofs/kata"
 )
 
@@ -35,7 +37,7 @@ func newOptionDecodeCommand() *cobra.Command {
 		Short: "Show the JSON in an option or annotation",
 		Long: "decode prints the JSON of what is in TEXT, as encode takes it: one object, or a list if there are several.\n" +
 			"It refuses what Kata's readers and ours could read differently; see docs/annotations.md.\n\n" + optionText,
-		Args: cobra.MaximumNArgs(1),
+		Args: cli.MaximumArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			items, err := readItems(cmd.InOrStdin(), args)
 			if err != nil {
@@ -46,9 +48,9 @@ func newOptionDecodeCommand() *cobra.Command {
 				values[i] = itemValue(item)
 			}
 			if len(values) == 1 {
-				return printJSON(cmd.OutOrStdout(), values[0])
+				return output.JSON(cmd.OutOrStdout(), values[0])
 			}
-			return printJSON(cmd.OutOrStdout(), values)
+			return output.JSON(cmd.OutOrStdout(), values)
 		},
 	}
 }
@@ -114,10 +116,10 @@ Fields that do not belong to the type are refused.`,
 		Example: `  crio-erofs option encode --type layer_raw_block --volume layer.erofs --as annotation --number 0
   crio-erofs option encode --type runtime-agent-pull --label containerd.io/snapshot/cri.image-ref=quay.io/a/b:1
   crio-erofs option decode "$VALUE" | jq '.options = ["ro"]' | crio-erofs option encode -`,
-		Args: cobra.MaximumNArgs(1),
+		Args: cli.MaximumArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if (len(args) == 0) != cmd.Flags().Changed("type") {
-				return usageError{errors.New("give either FILE or --type, with the type's fields")}
+				return cli.Usage(errors.New("give either FILE or --type, with the type's fields"))
 			}
 			return o.run(cmd.InOrStdin(), cmd.OutOrStdout(), args)
 		},
@@ -130,7 +132,7 @@ Fields that do not belong to the type are refused.`,
 
 func (o *encodeOptions) run(stdin io.Reader, stdout io.Writer, args []string) error {
 	if o.number < 0 {
-		return usageError{fmt.Errorf("--number %d is negative", o.number)}
+		return cli.Usage(fmt.Errorf("--number %d is negative", o.number))
 	}
 	items, err := o.items(stdin, args)
 	if err != nil {

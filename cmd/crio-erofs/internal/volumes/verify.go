@@ -1,14 +1,15 @@
-package main
+package volumes
 
 import (
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"os"
 
 	"github.com/spf13/cobra"
 
+	"github.com/crio-erofs/crio-erofs/cmd/crio-erofs/internal/cli"
+	"github.com/crio-erofs/crio-erofs/cmd/internal/output"
 	"github.com/crio-erofs/crio-erofs/driver/measure"
 	"github.com/crio-erofs/crio-erofs/driver/verity"
 	"github.com/crio-erofs/crio-erofs/driver/volume"
@@ -17,7 +18,7 @@ import (
 type verifyOptions struct {
 	rootHash string
 	diffID   string
-	format   outputFormat
+	format   output.Format
 }
 
 func newVerifyCommand() *cobra.Command {
@@ -30,14 +31,14 @@ one with that root hash; without, it must fit its own, which shows damage but no
 Of a volume of layout tarfs the tar's sha256, which is the layer's diffID, is checked, too.
 With --diff-id the volume must be what the layer with this diffID becomes: that shows exchange, too, and needs no root hash.
 The first bad block's offset is printed and the exit status is 1 if anything does not fit.`,
-		Args: exactArgs(1),
+		Args: cli.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return o.run(cmd.Context(), cmd.OutOrStdout(), args[0])
 		},
 	}
 	cmd.Flags().StringVar(&o.rootHash, "root-hash", "", "the root hash that the volume must have, 64 hex digits")
 	cmd.Flags().StringVar(&o.diffID, "diff-id", "", "the layer's diffID (sha256:…); for volumes of layout tarfs, which have the layer's tar")
-	addFormatFlag(cmd.Flags(), &o.format)
+	output.AddFlag(cmd, &o.format, verdict{})
 	return cmd
 }
 
@@ -54,39 +55,34 @@ type verdict struct {
 func (o *verifyOptions) run(ctx context.Context, stdout io.Writer, path string) error {
 	if o.rootHash != "" {
 		if _, err := verity.ParseRoot(o.rootHash); err != nil {
-			return usageError{err}
+			return cli.Usage(err)
 		}
 	}
-	f, size, err := openVolume(path)
+	f, size, err := cli.OpenVolume(path)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	p := newProgress("checking", size)
-	info, err := volume.Verify(ctx, f, size, o.rootHash, p.add)
+	p := output.NewProgress("checking", size)
+	info, err := volume.Verify(ctx, f, size, o.rootHash, p.Add)
 	if err == nil && info.Tar != nil {
 		err = info.VerifyTar(ctx, f)
 	}
 	if err == nil && o.diffID != "" {
 		_, err = measure.VerifyTarfs(ctx, f, size, o.diffID)
 	}
-	p.end()
-	if o.format == formatJSON {
-		if printErr := printJSON(stdout, newVerdict(info, size, err)); printErr != nil {
-			return printErr
-		}
-	}
+	p.End()
 	if err != nil {
+		if !o.format.IsTable() {
+			err = errors.Join(o.format.Print(stdout, newVerdict(info, size, err)), err)
+		}
 		return fmt.Errorf("%s: %w", path, err)
 	}
-	if o.format == formatTable {
-		fields := []field{{"volume", path}, {"size", bytesText(size)}, {"root_hash", info.Verity.RootHash}}
-		if info.Tar != nil {
-			fields = append(fields, field{"diff_id", tarDigest(info)})
-		}
-		return printFields(stdout, append(fields, field{"verified", "ok"}))
-	}
-	return nil
+	v := newVerdict(info, size, nil)
+	fields := output.Pairs("volume", path, "size", output.Bytes(size), "root_hash", v.RootHash)
+	fields.AddIf("diff_id", v.DiffID)
+	fields.Add("verified", output.Good("ok"))
+	return o.format.Print(stdout, v, fields)
 }
 
 func newVerdict(info *volume.Info, size int64, err error) verdict {
@@ -107,17 +103,3 @@ func newVerdict(info *volume.Info, size int64, err error) verdict {
 }
 
 func tarDigest(info *volume.Info) string { return fmt.Sprintf("sha256:%x", info.Tar.SHA256) }
-
-// openVolume opens a file or block device and returns its size.
-func openVolume(path string) (*os.File, int64, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, 0, err
-	}
-	size, err := f.Seek(0, io.SeekEnd) // knows the size of block devices, too
-	if err != nil {
-		f.Close()
-		return nil, 0, err
-	}
-	return f, size, nil
-}

@@ -1,8 +1,6 @@
-package main
+package images
 
 import (
-	"archive/tar"
-	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -23,38 +21,26 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
-	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
+	"github.com/crio-erofs/crio-erofs/cmd/crio-erofs/internal/clitest"
 	"github.com/crio-erofs/crio-erofs/driver/measure"
 	"github.com/crio-erofs/crio-erofs/kata/trust"
 )
 
-// execute runs the command and returns what it wrote to standard output.
 func execute(t *testing.T, args ...string) (string, error) {
 	t.Helper()
-	var out bytes.Buffer
-	cmd := newCommand()
-	cmd.SetOut(&out)
-	cmd.SetArgs(args)
-	err := cmd.ExecuteContext(t.Context())
-	return out.String(), err
+	return clitest.Execute(t, Commands(), args...)
 }
 
 func mustExecute(t *testing.T, args ...string) string {
 	t.Helper()
-	out, err := execute(t, args...)
-	if err != nil {
-		t.Fatalf("crio-erofs %s: %v", strings.Join(args, " "), err)
-	}
-	return out
+	return clitest.MustExecute(t, Commands(), args...)
 }
 
 func refuse(t *testing.T, want string, args ...string) {
 	t.Helper()
-	if out, err := execute(t, args...); err == nil || !strings.Contains(err.Error(), want) {
-		t.Errorf("crio-erofs %s: %v, %s; want %q", strings.Join(args, " "), err, out, want)
-	}
+	clitest.Refuse(t, Commands(), want, args...)
 }
 
 // pushList pushes a list of two small images to a registry of its own and returns its name, and how to talk to it.
@@ -69,49 +55,13 @@ func pushList(t *testing.T) (image string, flag string) {
 	}
 	index := mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
 	for _, arch := range []string{"amd64", "arm64"} {
-		index = mutate.AppendManifests(index, mutate.IndexAddendum{Add: newImage(t, arch),
+		index = mutate.AppendManifests(index, mutate.IndexAddendum{Add: clitest.NewImage(t, arch),
 			Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: arch}}})
 	}
 	if err := remote.WriteIndex(ref, index); err != nil {
 		t.Fatal(err)
 	}
 	return "docker://" + image, "--tls-verify=false"
-}
-
-func newImage(t *testing.T, arch string) v1.Image {
-	t.Helper()
-	img := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
-	for _, content := range []string{"base", arch} {
-		var buf bytes.Buffer
-		w := tar.NewWriter(&buf)
-		if err := w.WriteHeader(&tar.Header{Name: content, Mode: 0o644, Size: int64(len(content))}); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := io.WriteString(w, content); err != nil {
-			t.Fatal(err)
-		}
-		if err := w.Close(); err != nil {
-			t.Fatal(err)
-		}
-		layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(buf.Bytes())), nil },
-			tarball.WithMediaType(types.OCILayer))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if img, err = mutate.AppendLayers(img, layer); err != nil {
-			t.Fatal(err)
-		}
-	}
-	file, err := img.ConfigFile()
-	if err != nil {
-		t.Fatal(err)
-	}
-	file = file.DeepCopy()
-	file.OS, file.Architecture = "linux", arch
-	if img, err = mutate.ConfigFile(img, file); err != nil {
-		t.Fatal(err)
-	}
-	return img
 }
 
 // writeKey makes a key pair and returns the paths of both halves.

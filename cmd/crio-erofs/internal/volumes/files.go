@@ -1,15 +1,15 @@
-package main
+package volumes
 
 import (
 	"fmt"
 	"io"
 	"io/fs"
-	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	goerofs "github.com/erofs/go-erofs"
+
+	"github.com/crio-erofs/crio-erofs/cmd/internal/output"
 )
 
 // fileEntry is a line of a volume's listing.
@@ -128,22 +128,22 @@ func (c *typeCount) add(e fileEntry, t fs.FileMode) {
 	}
 }
 
-func printFiles(w io.Writer, files []fileEntry) error {
-	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+func filesTable(files []fileEntry) *output.Table {
+	t := output.NewTable(output.Column{Name: "MODE"}, output.Column{Name: "LINKS", Right: true}, output.Column{Name: "OWNER"},
+		output.Column{Name: "SIZE", Right: true}, output.Column{Name: "MODIFIED"}, output.Column{Name: "PATH"})
 	for _, f := range files {
 		size := fmt.Sprint(f.Size)
 		if f.Device != "" {
 			size = f.Device
 		}
-		path := strings.Trim(strconv.Quote(f.Path), `"`) // a name may hold escape sequences for the terminal
+		path := f.Path
 		if f.Target != "" {
-			path += " -> " + strings.Trim(strconv.Quote(f.Target), `"`)
+			path += " -> " + f.Target
 		}
 		if f.Note != "" {
 			path += " (" + f.Note + ")"
 		}
-		fmt.Fprintf(tw, "%s\t%d\t%d:%d\t%s\t%s\t  %s\n", f.Mode, f.Links, f.UID, f.GID, size,
-			f.MTime.Format("2006-01-02 15:04:05"), path)
+		t.Add(f.Mode, f.Links, fmt.Sprintf("%d:%d", f.UID, f.GID), size, f.MTime.Format("2006-01-02 15:04:05"), path)
 	}
-	return tw.Flush()
+	return t
 }

@@ -1,4 +1,4 @@
-package main
+package volumes
 
 import (
 	"context"
@@ -8,11 +8,13 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/crio-erofs/crio-erofs/cmd/crio-erofs/internal/cli"
+	"github.com/crio-erofs/crio-erofs/cmd/internal/output"
 	"github.com/crio-erofs/crio-erofs/driver/volume"
 )
 
 type mergeOptions struct {
-	format outputFormat
+	format output.Format
 }
 
 func newMergeCommand() *cobra.Command {
@@ -24,17 +26,12 @@ func newMergeCommand() *cobra.Command {
 File data is shared with the layers' files where the file system can (XFS, btrfs), and copied elsewhere. The layers' trees and
 metadata are checked; their data is not read, its damage shows when the volume is read.
 OUT appears when it is complete, or not at all. Equal layers give an equal volume.`,
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) < 2 {
-				return usageError{fmt.Errorf("want a file to make and at least one layer\nusage: %s", cmd.UseLine())}
-			}
-			return nil
-		},
+		Args: cli.MinimumArgs(2, "a file to make and at least one layer"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return o.run(cmd.Context(), cmd.OutOrStdout(), args[0], args[1:])
 		},
 	}
-	addFormatFlag(cmd.Flags(), &o.format)
+	output.AddFlag(cmd, &o.format, mergeReport{})
 	return cmd
 }
 
@@ -65,9 +62,6 @@ func (o *mergeOptions) run(ctx context.Context, stdout io.Writer, out string, pa
 		return fmt.Errorf("merge %s: %w", out, err)
 	}
 	r := mergeReport{report: newReport(d), SharedBytes: stats.SharedBytes, CopiedBytes: stats.CopiedBytes}
-	if o.format == formatJSON {
-		return printJSON(stdout, r)
-	}
-	return printFields(stdout, append(r.fields(),
-		field{"shared_bytes", bytesText(r.SharedBytes)}, field{"copied_bytes", bytesText(r.CopiedBytes)}))
+	return o.format.Print(stdout, r, append(r.fields(), output.Pairs("shared_bytes", output.Bytes(r.SharedBytes),
+		"copied_bytes", output.Bytes(r.CopiedBytes))...))
 }

@@ -1,4 +1,4 @@
-package main
+package images
 
 import (
 	"context"
@@ -8,10 +8,11 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
+	"github.com/crio-erofs/crio-erofs/cmd/crio-erofs/internal/cli"
+	"github.com/crio-erofs/crio-erofs/cmd/internal/output"
 	"github.com/crio-erofs/crio-erofs/driver/volume"
 	"github.com/crio-erofs/crio-erofs/kata/modes"
 	"github.com/crio-erofs/crio-erofs/kata/trust"
@@ -45,7 +46,7 @@ func newTrustAddCommand(o *trustOptions) *cobra.Command {
 		Long: `add puts measurements (measure --format json) and signed measurements (attest --no-push) where the node looks for them. Signed ones
 need a key of the node. A measurement that contradicts one that is there is refused: remove that first.`,
 		Example: "  crio-erofs measure --format json oci:image | crio-erofs trust add -",
-		Args:    cobra.MinimumNArgs(1),
+		Args:    cli.MinimumArgs(1, "at least one file"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			for _, path := range args {
 				if err := o.addFile(cmd.Context(), cmd.OutOrStdout(), path); err != nil {
@@ -138,11 +139,11 @@ asks a registry itself: the container runtime waits for it.`,
 }
 
 func newTrustLsCommand(o *trustOptions) *cobra.Command {
-	var format outputFormat
+	var format output.Format
 	cmd := &cobra.Command{
 		Use:   "ls",
 		Short: "List what the node trusts, and files that do not count",
-		Args:  exactArgs(0),
+		Args:  cli.ExactArgs(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			entries, err := o.dir().Entries(cmd.Context())
 			if err != nil {
@@ -151,7 +152,7 @@ func newTrustLsCommand(o *trustOptions) *cobra.Command {
 			return printEntries(cmd.OutOrStdout(), entries, format)
 		},
 	}
-	addFormatFlag(cmd.Flags(), &format)
+	output.AddFlag(cmd, &format, trusted{})
 	return cmd
 }
 
@@ -167,7 +168,7 @@ type trusted struct {
 	Problem       string        `json:"problem,omitempty"`
 }
 
-func printEntries(w io.Writer, entries []*trust.Entry, format outputFormat) error {
+func printEntries(w io.Writer, entries []*trust.Entry, format output.Format) error {
 	list := make([]trusted, len(entries))
 	for i, e := range entries {
 		t := trusted{Path: e.Path, SignedBy: e.KeyID}
@@ -182,21 +183,18 @@ func printEntries(w io.Writer, entries []*trust.Entry, format outputFormat) erro
 		}
 		list[i] = t
 	}
-	if format == formatJSON {
-		return printJSON(w, list)
-	}
-	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(tw, "FILE\tIMAGE\tLAYOUT\tIMAGE ROOT HASH\tSIGNED BY")
+	table := output.NewTable(output.Column{Name: "FILE", Cut: 20}, output.Column{Name: "IMAGE", Cut: 20},
+		output.Column{Name: "LAYOUT"}, output.Column{Name: "IMAGE ROOT HASH", Cut: 16}, output.Column{Name: "SIGNED BY"})
 	for _, t := range list {
 		if t.Problem != "" {
-			fmt.Fprintf(tw, "%s\tdoes not count: %s\n", filepath.Base(t.Path), t.Problem)
+			table.Add(filepath.Base(t.Path), output.Bad("does not count: "+t.Problem))
 			continue
 		}
 		by := "-"
 		if t.SignedBy != "" {
 			by = t.SignedBy[:16]
 		}
-		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\n", filepath.Base(t.Path), t.Image, t.Layout, t.ImageRootHash, by)
+		table.Add(filepath.Base(t.Path), t.Image, t.Layout, t.ImageRootHash, by)
 	}
-	return tw.Flush()
+	return format.Print(w, list, table)
 }

@@ -1,4 +1,4 @@
-package main
+package images
 
 import (
 	"errors"
@@ -6,6 +6,8 @@ import (
 
 	"github.com/containers/image/v5/types"
 	"github.com/spf13/pflag"
+
+	"github.com/crio-erofs/crio-erofs/cmd/crio-erofs/internal/cli"
 )
 
 // registryOptions say how to talk to a registry, by skopeo's names.
@@ -29,7 +31,7 @@ func (o *registryOptions) addFlags(flags *pflag.FlagSet) {
 func (o *registryOptions) system() (*types.SystemContext, error) {
 	sys := &types.SystemContext{
 		AuthFilePath: o.authFile, DockerCertPath: o.certDir, OCICertPath: o.certDir,
-		DockerRegistryUserAgent: "crio-erofs/" + version,
+		DockerRegistryUserAgent: "crio-erofs/" + cli.Version,
 	}
 	if o.flags.Changed("tls-verify") { // else registries.conf says
 		sys.DockerInsecureSkipTLSVerify = types.NewOptionalBool(!o.tlsVerify)
@@ -40,7 +42,7 @@ func (o *registryOptions) system() (*types.SystemContext, error) {
 	}
 	user, password, _ := strings.Cut(o.creds, ":")
 	if user == "" {
-		return nil, usageError{errors.New("--creds must be USERNAME or USERNAME:PASSWORD")}
+		return nil, cli.Usage(errors.New("--creds must be USERNAME or USERNAME:PASSWORD"))
 	}
 	sys.DockerAuthConfig = &types.DockerAuthConfig{Username: user, Password: password}
 	return sys, nil

@@ -1,19 +1,20 @@
-package main
+package options
 
 import (
 	"fmt"
-	"io"
 	"maps"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/crio-erofs/crio-erofs/cmd/crio-erofs/internal/cli"
+	"github.com/crio-erofs/crio-erofs/cmd/internal/output"
 	"github.com/crio-erofs/crio-erofs/kata"
 )
 
 func newOptionExplainCommand() *cobra.Command {
-	var format outputFormat
+	var format output.Format
 	cmd := &cobra.Command{
 		Use:   "explain [TEXT]",
 		Short: "Say in words what an option or annotation means, and what Kata does with it",
@@ -21,7 +22,7 @@ func newOptionExplainCommand() *cobra.Command {
 What is said of Kata is of its source at 4.1.0.
 
 ` + optionText,
-		Args: cobra.MaximumNArgs(1),
+		Args: cli.MaximumArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			items, err := readItems(cmd.InOrStdin(), args)
 			if err != nil {
@@ -31,13 +32,14 @@ What is said of Kata is of its source at 4.1.0.
 			for i, item := range items {
 				explained[i] = explain(item)
 			}
-			if format == formatJSON {
-				return printJSON(cmd.OutOrStdout(), explained)
+			blocks := make([]output.Block, len(explained))
+			for i, e := range explained {
+				blocks[i] = e.fields()
 			}
-			return printExplanations(cmd.OutOrStdout(), explained)
+			return format.Print(cmd.OutOrStdout(), explained, blocks...)
 		},
 	}
-	addFormatFlag(cmd.Flags(), &format)
+	output.AddFlag(cmd, &format, explanation{})
 	return cmd
 }
 
@@ -162,46 +164,29 @@ func shellWord(s string) string {
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
-func printExplanations(w io.Writer, all []explanation) error {
-	for i, e := range all {
-		if i > 0 {
-			fmt.Fprintln(w)
-		}
-		if err := printFields(w, e.fields()); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (e *explanation) fields() []field {
+func (e *explanation) fields() output.Fields {
 	typ := e.Type
 	if typ == "" {
 		typ = `"", for nydus-image-fs`
 	}
-	var fields []field
-	add := func(name, value string) {
-		if value != "" {
-			fields = append(fields, field{name, value})
-		}
-	}
-	add("key", e.Key)
-	add("kind", e.Kind+" of type "+typ)
-	add("meaning", e.Meaning)
-	add("source", e.Source)
-	add("file system", e.FSType)
-	add("options", strings.Join(e.Options, ","))
+	var fields output.Fields
+	fields.AddIf("key", e.Key)
+	fields.AddIf("kind", e.Kind+" of type "+typ)
+	fields.AddIf("meaning", e.Meaning)
+	fields.AddIf("source", e.Source)
+	fields.AddIf("file system", e.FSType)
+	fields.AddIf("options", strings.Join(e.Options, ","))
 	for _, key := range slices.Sorted(maps.Keys(e.Metadata)) {
-		add("metadata", key+"="+e.Metadata[key])
+		fields.AddIf("metadata", key+"="+e.Metadata[key])
 	}
 	verity := e.Verity
 	if verity == "" && strings.Contains(e.Meaning, "disk") {
 		verity = "none: whoever can write the file can change what the container reads"
 	}
-	add("dm-verity", verity)
-	add("to open it", e.VeritySetup)
-	add("Kata, Go runtime", e.GoRuntime)
-	add("Kata, runtime-rs", e.RuntimeRS)
-	add("crio-erofs", e.Here)
+	fields.AddIf("dm-verity", verity)
+	fields.AddIf("to open it", e.VeritySetup)
+	fields.AddIf("Kata, Go runtime", e.GoRuntime)
+	fields.AddIf("Kata, runtime-rs", e.RuntimeRS)
+	fields.AddIf("crio-erofs", e.Here)
 	return fields
 }

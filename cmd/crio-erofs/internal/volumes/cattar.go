@@ -1,4 +1,4 @@
-package main
+package volumes
 
 import (
 	"fmt"
@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/crio-erofs/crio-erofs/cmd/crio-erofs/internal/cli"
 	"github.com/crio-erofs/crio-erofs/driver/volume"
 )
 
@@ -14,9 +15,9 @@ func newCatTarCommand() *cobra.Command {
 		Use:   "cat-tar VOLUME",
 		Short: "Write the layer's tar out of a volume of layout tarfs",
 		Long:  "cat-tar writes the layer's tar, byte for byte as it was, to standard output. It does not check it; verify does.",
-		Args:  exactArgs(1),
+		Args:  cli.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			f, size, err := openVolume(args[0])
+			f, size, err := cli.OpenVolume(args[0])
 			if err != nil {
 				return err
 			}
@@ -29,7 +30,7 @@ func newCatTarCommand() *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("%s: %w", args[0], err)
 			}
-			_, err = io.Copy(cmd.OutOrStdout(), contextReader{cmd.Context(), tar})
+			_, err = io.Copy(cmd.OutOrStdout(), cli.NewReader(cmd.Context(), tar))
 			return err
 		},
 	}

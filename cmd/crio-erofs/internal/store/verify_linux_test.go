@@ -1,4 +1,4 @@
-package main
+package store
 
 import (
 	"encoding/json"
@@ -12,7 +12,10 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/opencontainers/go-digest"
+	"github.com/spf13/cobra"
 
+	"github.com/crio-erofs/crio-erofs/cmd/crio-erofs/internal/clitest"
+	"github.com/crio-erofs/crio-erofs/cmd/crio-erofs/internal/images"
 	"github.com/crio-erofs/crio-erofs/driver"
 	"github.com/crio-erofs/crio-erofs/kata/trust"
 )
@@ -23,14 +26,14 @@ func TestStoreVerify(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("the driver needs root")
 	}
-	img := newImage(t, "amd64")
+	img := clitest.NewImage(t, "amd64")
 	store := storeOf(t, img)
 	graphRoot := store.GraphRoot()
 	config := filepath.Join(t.TempDir(), "config.toml")
 	args := []string{"store", "verify", "--graphroot", graphRoot, "--config", config, "--format", "json"}
 	check := func(state imageState, wantErr string, more ...string) storeVerdict {
 		t.Helper()
-		out, err := execute(t, append(args, more...)...)
+		out, err := clitest.Execute(t, commands(), append(args, more...)...)
 		if (err == nil) != (wantErr == "") || err != nil && !strings.Contains(err.Error(), wantErr) {
 			t.Fatalf("%v; want %q: %s", err, wantErr, out)
 		}
@@ -54,12 +57,12 @@ func TestStoreVerify(t *testing.T) {
 	if err := path.AppendImage(img); err != nil {
 		t.Fatal(err)
 	}
-	doc := mustExecute(t, "measure", "--platform", "linux/amd64", "--format", "json", "oci:"+oci)
+	doc := clitest.MustExecute(t, commands(), "measure", "--platform", "linux/amd64", "--format", "json", "oci:"+oci)
 	file := filepath.Join(t.TempDir(), "measurement")
 	if err := os.WriteFile(file, []byte(doc), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	added := strings.TrimSpace(mustExecute(t, "trust", "add", "--config", config, file))
+	added := strings.TrimSpace(clitest.MustExecute(t, commands(), "trust", "add", "--config", config, file))
 	trusted := check(imageTrusted, "", "--require")
 
 	root := trusted.Volumes[0].RootHash
@@ -97,11 +100,14 @@ func TestStoreVerify(t *testing.T) {
 	if !v.Images[0].Decrypted || !v.Volumes[0].OK || v.Volumes[1].OK || !strings.Contains(v.Volumes[1].Note, "4096") {
 		t.Errorf("%+v", v)
 	}
-	refuse(t, "is "+config+"/erofs the store of storage driver erofs?", "store", "verify", "--graphroot", config)
-	if out, err := execute(t, args[:len(args)-2]...); err == nil || !strings.Contains(out, "IMAGE") {
+	clitest.Refuse(t, commands(), "is "+config+"/erofs the store of storage driver erofs?", "store", "verify", "--graphroot", config)
+	if out, err := clitest.Execute(t, commands(), args[:len(args)-2]...); err == nil || !strings.Contains(out, "IMAGE") {
 		t.Errorf("table: %v, %s", err, out)
 	}
 }
+
+// commands are those of the store, and those that make it trust images.
+func commands() []*cobra.Command { return append(Commands(), images.Commands()...) }
 
 // storeOf makes a store with an image.
 func storeOf(t *testing.T, img v1.Image) storage.Store {

@@ -1,4 +1,4 @@
-package main
+package store
 
 import (
 	"context"
@@ -12,11 +12,12 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"text/tabwriter"
 
 	imagespec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/cobra"
 
+	"github.com/crio-erofs/crio-erofs/cmd/crio-erofs/internal/cli"
+	"github.com/crio-erofs/crio-erofs/cmd/internal/output"
 	"github.com/crio-erofs/crio-erofs/driver"
 	"github.com/crio-erofs/crio-erofs/driver/volume"
 	"github.com/crio-erofs/crio-erofs/kata"
@@ -24,15 +25,11 @@ import (
 	"github.com/crio-erofs/crio-erofs/kata/trust"
 )
 
-func init() {
-	linuxCommands = append(linuxCommands, newStoreCommand)
-}
-
 type storeVerifyOptions struct {
 	graphRoot string
-	trust     trustOptions
+	config    string
 	require   bool
-	format    outputFormat
+	format    output.Format
 }
 
 func newStoreCommand() *cobra.Command {
@@ -52,15 +49,15 @@ beside CRI-O, for example after a pull.
 
 The exit status is 1 if a volume is damaged, if an image has other volumes than a trusted measurement says, and with --require also
 if an image has no trusted measurement.`,
-		Args: exactArgs(0),
+		Args: cli.ExactArgs(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return o.run(cmd.Context(), cmd.OutOrStdout())
 		},
 	}
-	cmd.Flags().StringVar(&o.graphRoot, "graphroot", defaultGraphRoot, "the node's container storage")
-	cmd.Flags().StringVar(&o.trust.config, "config", modes.DefaultPath, "the node's configuration file")
+	cmd.Flags().StringVar(&o.graphRoot, "graphroot", cli.DefaultGraphRoot, "the node's container storage")
+	cmd.Flags().StringVar(&o.config, "config", modes.DefaultPath, "the node's configuration file")
 	cmd.Flags().BoolVar(&o.require, "require", false, "every image must have a trusted measurement")
-	addFormatFlag(cmd.Flags(), &o.format)
+	output.AddFlag(cmd, &o.format, storeVerdict{})
 	return cmd
 }
 
@@ -123,7 +120,7 @@ func (o *storeVerifyOptions) run(ctx context.Context, stdout io.Writer) error {
 		}
 	}
 	v.OK = damaged == 0 && untrusted == 0
-	if err := v.print(stdout, o.format); err != nil {
+	if err := o.format.Print(stdout, v, v.tables()...); err != nil {
 		return err
 	}
 	if !v.OK {
@@ -138,11 +135,11 @@ func verifyVolumes(ctx context.Context, r *driver.Reader) ([]volumeVerdict, erro
 	if err != nil {
 		return nil, err
 	}
-	p := newProgress("checking", 0)
-	defer p.end()
+	p := output.NewProgress("checking", 0)
+	defer p.End()
 	verdicts := []volumeVerdict{}
 	for _, name := range names {
-		desc, err := r.VerifyVolume(ctx, name, p.add)
+		desc, err := r.VerifyVolume(ctx, name, p.Add)
 		if errors.Is(err, fs.ErrNotExist) {
 			if _, statErr := os.Lstat(r.Path(name)); errors.Is(statErr, fs.ErrNotExist) {
 				continue // removed meanwhile, or not yet there
@@ -189,7 +186,7 @@ func (o *storeVerifyOptions) verifyImages(ctx context.Context, r *driver.Reader)
 	if err := json.Unmarshal(b, &images); err != nil {
 		return nil, fmt.Errorf("records of the images: %w", err)
 	}
-	dir := o.trust.dir()
+	dir := trust.NextTo(o.config)
 	verdicts := []imageVerdict{}
 	for _, img := range images {
 		v := imageVerdict{ID: img.ID, Names: img.Names, State: imageTrusted}
@@ -262,33 +259,40 @@ func checkImage(ctx context.Context, r *driver.Reader, dir *trust.Dir, img store
 	return imageTrusted, nil
 }
 
-func (v *storeVerdict) print(w io.Writer, format outputFormat) error {
-	if format == formatJSON {
-		return printJSON(w, v)
-	}
-	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(tw, "VOLUME\tLAYOUT\tROOT HASH\tSTATE")
+func (v *storeVerdict) tables() []output.Block {
+	volumes := output.NewTable(output.Column{Name: "VOLUME"}, output.Column{Name: "LAYOUT"},
+		output.Column{Name: "ROOT HASH", Cut: 16}, output.Column{Name: "STATE"})
 	for _, vol := range v.Volumes {
-		state := "ok"
-		if vol.Note != "" {
-			state = vol.Note
+		state := output.Good("ok")
+		switch {
+		case !vol.OK:
+			state = output.Bad(vol.Note)
+		case vol.Note != "":
+			state = output.Warn(vol.Note)
 		}
-		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\n", filepath.Base(filepath.Dir(vol.Path)), vol.Layout, vol.RootHash, state)
+		volumes.Add(filepath.Base(filepath.Dir(vol.Path)), vol.Layout, vol.RootHash, state)
 	}
-	if err := tw.Flush(); err != nil {
-		return err
-	}
-	fmt.Fprintln(w)
-	fmt.Fprintln(tw, "IMAGE\tNAMES\tSTATE")
+	images := output.NewTable(output.Column{Name: "IMAGE"}, output.Column{Name: "NAMES", Cut: 20}, output.Column{Name: "STATE"})
 	for _, img := range v.Images {
-		state := string(img.State)
-		if img.Note != "" {
-			state += ": " + img.Note
-		}
-		if img.Decrypted {
-			state += " (encrypted in the registry, decrypted here)"
-		}
-		fmt.Fprintf(tw, "%.12s\t%s\t%s\n", img.ID, strings.Join(img.Names, ", "), state)
+		images.Add(img.ID[:min(12, len(img.ID))], strings.Join(img.Names, ", "), img.stateText())
 	}
-	return tw.Flush()
+	return []output.Block{volumes, images}
+}
+
+// stateText is what people see of an image's state.
+func (v *imageVerdict) stateText() any {
+	text := string(v.State)
+	if v.Note != "" {
+		text += ": " + v.Note
+	}
+	if v.Decrypted {
+		text += " (encrypted in the registry, decrypted here)"
+	}
+	switch v.State {
+	case imageTrusted:
+		return output.Good(text)
+	case imageUntrusted:
+		return output.Bad(text)
+	}
+	return output.Warn(text)
 }

@@ -1,4 +1,4 @@
-package main
+package images
 
 import (
 	"context"
@@ -11,6 +11,8 @@ import (
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
 
+	"github.com/crio-erofs/crio-erofs/cmd/crio-erofs/internal/cli"
+	"github.com/crio-erofs/crio-erofs/cmd/internal/output"
 	"github.com/crio-erofs/crio-erofs/driver/erofs"
 	"github.com/crio-erofs/crio-erofs/driver/measure"
 	"github.com/crio-erofs/crio-erofs/driver/measure/source"
@@ -22,7 +24,7 @@ type verifyImageOptions struct {
 	imageOptions
 	keyPaths    []string
 	noRecompute bool
-	format      outputFormat
+	format      output.Format
 }
 
 func newVerifyImageCommand() *cobra.Command {
@@ -33,7 +35,7 @@ func newVerifyImageCommand() *cobra.Command {
 		Long: `verify-image finds the measurements that attest has stored with an image, checks their signatures, and measures the image again:
 what is signed must be what comes out. It fails unless there is a good measurement with the signature of one of the keys, for every
 image of a list with --all, and if a measurement with a good signature is wrong.`,
-		Args: exactArgs(1),
+		Args: cli.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return o.run(cmd.Context(), cmd.OutOrStdout(), args[0])
 		},
@@ -42,7 +44,7 @@ image of a list with --all, and if a measurement with a good signature is wrong.
 	cmd.Flags().Lookup("layout").Hidden = true // the measurements say it
 	cmd.Flags().StringArrayVar(&o.keyPaths, "key", nil, "file with a public key; may be given several times")
 	cmd.Flags().BoolVar(&o.noRecompute, "no-recompute", false, "believe what is signed")
-	addFormatFlag(cmd.Flags(), &o.format)
+	output.AddFlag(cmd, &o.format, verifiedImage{})
 	return cmd
 }
 
@@ -60,7 +62,7 @@ func (o *verifyImageOptions) run(ctx context.Context, stdout io.Writer, image st
 		return err
 	}
 	if len(keys) == 0 {
-		return usageError{errors.New("--key is missing: a file with the public key that the measurement must be signed with")}
+		return cli.Usage(errors.New("--key is missing: a file with the public key that the measurement must be signed with"))
 	}
 	found, err := o.find(ctx, image, keys)
 	if err != nil {
@@ -83,17 +85,12 @@ func (o *verifyImageOptions) run(ctx context.Context, stdout io.Writer, image st
 }
 
 func (o *verifyImageOptions) print(stdout io.Writer, v *verifiedImage) error {
-	if o.format == formatJSON {
-		return printJSON(stdout, v)
-	}
 	recomputed := "equal"
 	if !v.Recomputed {
 		recomputed = "not asked for"
 	}
-	if err := printFields(stdout, []field{{"referrer", v.Referrer}, {"signed_by", v.KeyID}, {"recomputed", recomputed}}); err != nil {
-		return err
-	}
-	return printMeasureTable(stdout, v.Measurement)
+	about := output.Pairs("referrer", v.Referrer, "signed_by", v.KeyID, "recomputed", recomputed)
+	return o.format.Print(stdout, v, append([]output.Block{about}, measureBlocks(v.Measurement)...)...)
 }
 
 // find returns the good measurements of an image, at least one for each image that the name is of.

@@ -1,4 +1,4 @@
-package main
+package output
 
 import (
 	"fmt"
@@ -9,8 +9,8 @@ import (
 	"golang.org/x/term"
 )
 
-// progress shows how far a long command is, on standard error if that is a terminal, from the first second on.
-type progress struct {
+// Progress shows how far a long command is, on standard error if that is a terminal, from the first second on.
+type Progress struct {
 	mu    sync.Mutex
 	verb  string
 	total int64 // 0: not known
@@ -21,26 +21,34 @@ type progress struct {
 	off   bool
 }
 
-func newProgress(verb string, total int64) *progress {
-	return &progress{verb: verb, total: total, start: time.Now(), last: time.Now(),
+// NewProgress starts to count; verb says what is done to total bytes (0: not known).
+func NewProgress(verb string, total int64) *Progress {
+	return &Progress{verb: verb, total: total, start: time.Now(), last: time.Now(),
 		off: !term.IsTerminal(int(os.Stderr.Fd()))}
 }
 
-// add counts n more bytes.
-func (p *progress) add(n int64) {
+// SetTotal says how many bytes there are to do, once that is known.
+func (p *Progress) SetTotal(n int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.total = n
+}
+
+// Add counts n more bytes.
+func (p *Progress) Add(n int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.show(p.done + n)
 }
 
-// set says that n bytes are done.
-func (p *progress) set(n int64) {
+// Set says that n bytes are done.
+func (p *Progress) Set(n int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.show(n)
 }
 
-func (p *progress) show(done int64) {
+func (p *Progress) show(done int64) {
 	p.done = done
 	now := time.Now()
 	if p.off || now.Sub(p.last) < time.Second {
@@ -55,8 +63,8 @@ func (p *progress) show(done int64) {
 	fmt.Fprintf(os.Stderr, "\r\033[K%s %d%s MiB, %.0f MiB/s", p.verb, done>>20, of, rate)
 }
 
-// end clears the line.
-func (p *progress) end() {
+// End clears the line.
+func (p *Progress) End() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.shown {

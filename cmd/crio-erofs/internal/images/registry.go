@@ -1,4 +1,4 @@
-package main
+package images
 
 import (
 	"crypto/tls"
@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
+	"github.com/crio-erofs/crio-erofs/cmd/crio-erofs/internal/cli"
 	"github.com/crio-erofs/crio-erofs/driver/measure/source"
 	"github.com/crio-erofs/crio-erofs/kata/trust/referrer"
 )
@@ -22,10 +23,10 @@ import (
 func (o *registryOptions) repository(image string) (*referrer.Repository, error) {
 	ref, err := source.ParseName(image)
 	if err != nil {
-		return nil, usageError{err}
+		return nil, cli.Usage(err)
 	}
 	if ref.Transport().Name() != docker.Transport.Name() {
-		return nil, usageError{fmt.Errorf("image %s is not in a registry, where signed measurements are kept: want docker://…", image)}
+		return nil, cli.Usage(fmt.Errorf("image %s is not in a registry, where signed measurements are kept: want docker://…", image))
 	}
 	sys, err := o.system()
 	if err != nil {

@@ -1,4 +1,4 @@
-package main
+package images
 
 import (
 	"encoding/json"
@@ -9,6 +9,8 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/crio-erofs/crio-erofs/cmd/crio-erofs/internal/cli"
+	"github.com/crio-erofs/crio-erofs/cmd/internal/output"
 	"github.com/crio-erofs/crio-erofs/driver/measure"
 	"github.com/crio-erofs/crio-erofs/kata/expected"
 	"github.com/crio-erofs/crio-erofs/kata/trust"
@@ -73,7 +75,7 @@ func (f *measureFormat) print(w io.Writer, images []*measure.Measurement) error 
 
 func printMeasurements(w io.Writer, images []*measure.Measurement) error {
 	for _, m := range images {
-		if err := printJSON(w, m); err != nil {
+		if err := output.JSON(w, m); err != nil {
 			return err
 		}
 	}
@@ -81,56 +83,40 @@ func printMeasurements(w io.Writer, images []*measure.Measurement) error {
 }
 
 func printMeasureTables(w io.Writer, images []*measure.Measurement) error {
-	for i, m := range images {
-		if i > 0 {
-			fmt.Fprintln(w)
-		}
-		if err := printMeasureTable(w, m); err != nil {
-			return err
-		}
+	var blocks []output.Block
+	for _, m := range images {
+		blocks = append(blocks, measureBlocks(m)...)
 	}
-	return nil
+	return output.Blocks(w, blocks...)
 }
 
-func printMeasureTable(w io.Writer, m *measure.Measurement) error {
-	fields := []field{
-		{"image", m.Image}, {"platform", m.Platform}, {"manifest_digest", m.ManifestDigest}, {"config_digest", m.ConfigDigest},
-		{"layout", m.Layout}, {"format_version", m.FormatVersion},
+func measureBlocks(m *measure.Measurement) []output.Block {
+	manifest := m.ManifestDigest
+	if manifest == "" {
+		manifest = "none: the transport does not keep the image's manifest"
 	}
-	if m.ManifestDigest == "" {
-		fields[2].value = "none: the transport does not keep the image's manifest"
-	}
-	if err := printFields(w, fields); err != nil {
-		return err
-	}
-	fmt.Fprintln(w)
-	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(tw, "LAYER\tROOT HASH\tDATA BLOCKS\tHASH OFFSET\tSIZE\tDIFF ID")
+	fields := output.Pairs("image", m.Image, "platform", m.Platform, "manifest_digest", manifest,
+		"config_digest", m.ConfigDigest, "layout", m.Layout, "format_version", m.FormatVersion)
+	table := output.NewTable(output.Column{Name: "LAYER"}, output.Column{Name: "ROOT HASH"},
+		output.Column{Name: "DATA BLOCKS"}, output.Column{Name: "HASH OFFSET"}, output.Column{Name: "SIZE"},
+		output.Column{Name: "DIFF ID", Cut: 19})
 	for i, l := range m.Layers {
-		note := ""
+		diffID := l.DiffID
 		if l.Copy {
-			note = " (the volume of a higher layer, too)"
+			diffID += " (the volume of a higher layer, too)"
 		}
-		fmt.Fprintf(tw, "%d\t%s\t%s%s\n", i, volumeColumns(l.Volume), l.DiffID, note)
-	}
-	if m.ImageVolume != nil {
-		fmt.Fprintf(tw, "image\t%s\t\n", volumeColumns(*m.ImageVolume))
-	}
-	if err := tw.Flush(); err != nil {
-		return err
+		addVolume(table, i, l.Volume, diffID)
 	}
 	if m.ImageVolume == nil {
-		fmt.Fprintln(w, "no image volume:", m.NoImageVolume)
+		return []output.Block{fields, table, output.Text("no image volume: " + m.NoImageVolume)}
 	}
-	return nil
+	addVolume(table, "image", *m.ImageVolume, "")
+	return []output.Block{fields, table}
 }
 
-func volumeColumns(v measure.Volume) string {
-	return fmt.Sprintf("%s\t%d\t%d\t%d", v.Verity.RootHash, v.Verity.DataBlocks, v.Verity.HashOffset, v.Size)
+func addVolume(t *output.Table, layer any, v measure.Volume, diffID string) {
+	t.Add(layer, v.Verity.RootHash, v.Verity.DataBlocks, v.Verity.HashOffset, v.Size, diffID)
 }
-
-// defaultGraphRoot is where CRI-O keeps images if storage.conf does not say otherwise.
-const defaultGraphRoot = "/var/lib/containers/storage"
 
 func printVerityFiles(w io.Writer, images []*measure.Measurement) error {
 	for _, m := range images {
@@ -157,7 +143,7 @@ func printVeritysetup(w io.Writer, images []*measure.Measurement) error {
 func printVirtualVolumes(w io.Writer, images []*measure.Measurement) error {
 	enc := json.NewEncoder(w)
 	for _, m := range images {
-		volumes, err := expected.VirtualVolumes(m, defaultGraphRoot)
+		volumes, err := expected.VirtualVolumes(m, cli.DefaultGraphRoot)
 		if err != nil {
 			return err
 		}
@@ -176,7 +162,7 @@ func printStorageOptions(w io.Writer, images []*measure.Measurement) error {
 		if err != nil {
 			return err
 		}
-		if err := printJSON(w, s); err != nil {
+		if err := output.JSON(w, s); err != nil {
 			return err
 		}
 	}
@@ -216,7 +202,7 @@ func printStatements(w io.Writer, images []*measure.Measurement) error {
 		if err != nil {
 			return err
 		}
-		if err := printJSON(w, s); err != nil {
+		if err := output.JSON(w, s); err != nil {
 			return err
 		}
 	}

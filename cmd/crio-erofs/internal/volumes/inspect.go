@@ -1,4 +1,4 @@
-package main
+package volumes
 
 import (
 	"encoding/hex"
@@ -8,12 +8,14 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/crio-erofs/crio-erofs/cmd/crio-erofs/internal/cli"
+	"github.com/crio-erofs/crio-erofs/cmd/internal/output"
 	"github.com/crio-erofs/crio-erofs/driver/volume"
 )
 
 type inspectOptions struct {
 	files  bool
-	format outputFormat
+	format output.Format
 }
 
 func newInspectCommand() *cobra.Command {
@@ -23,13 +25,13 @@ func newInspectCommand() *cobra.Command {
 		Short: "Show what is in a volume",
 		Long: `inspect shows a volume's superblocks and counts what is in it, or lists it with --files. It does not check the data; verify
 does. The root hash shown is the one that the tree's top block has.`,
-		Args: exactArgs(1),
+		Args: cli.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return o.run(cmd.OutOrStdout(), args[0])
 		},
 	}
 	cmd.Flags().BoolVar(&o.files, "files", false, "list every file, too")
-	addFormatFlag(cmd.Flags(), &o.format)
+	output.AddFlag(cmd, &o.format, inspection{})
 	return cmd
 }
 
@@ -47,7 +49,7 @@ type inspection struct {
 }
 
 func (o *inspectOptions) run(stdout io.Writer, path string) error {
-	f, size, err := openVolume(path)
+	f, size, err := cli.OpenVolume(path)
 	if err != nil {
 		return err
 	}
@@ -64,17 +66,11 @@ func (o *inspectOptions) run(stdout io.Writer, path string) error {
 	if o.files {
 		in.Files = files
 	}
-	if o.format == formatJSON {
-		return printJSON(stdout, in)
-	}
-	if err := printFields(stdout, in.fields()); err != nil {
-		return err
-	}
+	blocks := []output.Block{in.fields()}
 	if o.files {
-		fmt.Fprintln(stdout)
-		return printFiles(stdout, files)
+		blocks = append(blocks, filesTable(files))
 	}
-	return nil
+	return o.format.Print(stdout, in, blocks...)
 }
 
 func newInspection(info *volume.Info, count typeCount) inspection {
@@ -94,20 +90,17 @@ func newInspection(info *volume.Info, count typeCount) inspection {
 	return in
 }
 
-func (in *inspection) fields() []field {
+func (in *inspection) fields() output.Fields {
 	fields := in.report.fields()
-	if in.TreeOffset != 0 {
-		fields = append(fields, field{"tree_offset", in.TreeOffset})
-	}
+	fields.AddIf("tree_offset", in.TreeOffset)
 	c := in.Count
-	return append(fields,
-		field{"image_size", bytesText(in.ImageSize)},
-		field{"block_size", in.BlockSize},
-		field{"uuid", in.UUID},
-		field{"epoch", in.BuildTime.Format(time.RFC3339)},
-		field{"inodes", in.Inodes},
-		field{"content", fmt.Sprintf("%d files of %s bytes, %d directories, %d symbolic links, %d devices, %d fifos, "+
-			"%d whiteouts, %d opaque directories", c.Files, bytesText(c.FileBytes), c.Directories, c.Symlinks, c.Devices,
-			c.FIFOs, c.Whiteouts, c.Opaque)},
-	)
+	return append(fields, output.Pairs(
+		"image_size", output.Bytes(in.ImageSize),
+		"block_size", in.BlockSize,
+		"uuid", in.UUID,
+		"epoch", in.BuildTime.Format(time.RFC3339),
+		"inodes", in.Inodes,
+		"content", fmt.Sprintf("%d files of %s bytes, %d directories, %d symbolic links, %d devices, %d fifos, "+
+			"%d whiteouts, %d opaque directories", c.Files, output.Bytes(c.FileBytes), c.Directories, c.Symlinks, c.Devices,
+			c.FIFOs, c.Whiteouts, c.Opaque))...)
 }

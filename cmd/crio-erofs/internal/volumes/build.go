@@ -1,4 +1,4 @@
-package main
+package volumes
 
 import (
 	"bufio"
@@ -13,6 +13,8 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"github.com/spf13/cobra"
 
+	"github.com/crio-erofs/crio-erofs/cmd/crio-erofs/internal/cli"
+	"github.com/crio-erofs/crio-erofs/cmd/internal/output"
 	"github.com/crio-erofs/crio-erofs/driver/volume"
 )
 
@@ -21,7 +23,7 @@ type buildOptions struct {
 	diffID   string
 	noVerity bool
 	noDiffID bool
-	format   outputFormat
+	format   output.Format
 }
 
 func newBuildCommand() *cobra.Command {
@@ -33,7 +35,7 @@ func newBuildCommand() *cobra.Command {
 OUT appears when it is complete, or not at all. Equal tars give equal volumes, on any machine.`,
 		Example: `  crio-erofs build layer.tar.gz layer.erofs
   skopeo copy docker://IMAGE dir:image; crio-erofs build --format json image/LAYER layer.erofs`,
-		Args: exactArgs(2),
+		Args: cli.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return o.run(cmd.Context(), cmd.OutOrStdout(), args[0], args[1])
 		},
@@ -43,14 +45,14 @@ OUT appears when it is complete, or not at all. Equal tars give equal volumes, o
 	cmd.Flags().StringVar(&o.diffID, "diff-id", "", "the digest (sha256:…) that the uncompressed tar must have")
 	cmd.Flags().BoolVar(&o.noDiffID, "no-diff-id", false, "do not compute the tar's digest, which takes as long as the tree")
 	cmd.MarkFlagsMutuallyExclusive("diff-id", "no-diff-id")
-	addFormatFlag(cmd.Flags(), &o.format)
+	output.AddFlag(cmd, &o.format, report{})
 	return cmd
 }
 
 func (o *buildOptions) run(ctx context.Context, stdout io.Writer, in, out string) error {
 	layout, err := volume.ParseLayout(o.layout)
 	if err != nil {
-		return usageError{err}
+		return cli.Usage(err)
 	}
 	layer, closeLayer, err := openLayer(in)
 	if err != nil {
@@ -58,9 +60,9 @@ func (o *buildOptions) run(ctx context.Context, stdout io.Writer, in, out string
 	}
 	defer closeLayer()
 	opts := volume.BuildOptions{Layout: layout, NoVerity: o.noVerity, NoDiffID: o.noDiffID}
-	end := &tailReader{r: contextReader{ctx, layer}}
-	p := newProgress("reading", 0)
-	opts.Progress = p.set
+	end := &tailReader{r: cli.NewReader(ctx, layer)}
+	p := output.NewProgress("reading", 0)
+	opts.Progress = p.Set
 	var d *volume.Description
 	err = volume.WriteFile(out, func(f *os.File) (err error) {
 		if d, err = volume.Build(f, end, opts); err != nil {
@@ -68,15 +70,12 @@ func (o *buildOptions) run(ctx context.Context, stdout io.Writer, in, out string
 		}
 		return o.check(d, end)
 	})
-	p.end()
+	p.End()
 	if err != nil {
 		return fmt.Errorf("build %s: %w", out, err)
 	}
 	r := newReport(d)
-	if o.format == formatJSON {
-		return printJSON(stdout, r)
-	}
-	return printFields(stdout, r.fields())
+	return o.format.Print(stdout, r, r.fields())
 }
 
 // check makes sure that it was the whole tar: what is cut off between two entries looks like the end.
@@ -152,16 +151,3 @@ func (t *tailReader) Read(p []byte) (int, error) {
 
 // zeros says whether these are the blocks of zeros that end an archive.
 func (t *tailReader) zeros() bool { return bytes.Equal(t.tail, make([]byte, 1024)) }
-
-// contextReader makes a long read end when the program is told to stop.
-type contextReader struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (c contextReader) Read(p []byte) (int, error) {
-	if err := c.ctx.Err(); err != nil {
-		return 0, fmt.Errorf("stopped: %w", err)
-	}
-	return c.r.Read(p)
-}

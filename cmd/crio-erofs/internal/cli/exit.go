@@ -1,0 +1,55 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+)
+
+// Exit codes, part of the command's interface.
+const (
+	ExitFailure = 1 // the command could not do what was asked, or a volume is not what it should be
+	ExitUsage   = 2 // wrong arguments
+)
+
+// usageError is a mistake in the command line.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+// Usage makes err a mistake in the command line.
+func Usage(err error) error { return usageError{err} }
+
+// ExitCode returns the exit code that err ends the program with.
+func ExitCode(err error) int {
+	if errors.As(err, new(usageError)) {
+		return ExitUsage
+	}
+	return ExitFailure
+}
+
+// ExactArgs is cobra.ExactArgs with our exit code and a usage line.
+func ExactArgs(n int) cobra.PositionalArgs { return args(cobra.ExactArgs(n)) }
+
+// MaximumArgs is cobra.MaximumNArgs with our exit code and a usage line.
+func MaximumArgs(n int) cobra.PositionalArgs { return args(cobra.MaximumNArgs(n)) }
+
+// MinimumArgs wants n arguments or more; what names them.
+func MinimumArgs(n int, what string) cobra.PositionalArgs {
+	return args(func(_ *cobra.Command, args []string) error {
+		if len(args) < n {
+			return fmt.Errorf("want %s", what)
+		}
+		return nil
+	})
+}
+
+func args(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if err := check(cmd, args); err != nil {
+			return Usage(fmt.Errorf("%w\nusage: %s", err, cmd.UseLine()))
+		}
+		return nil
+	}
+}

@@ -1,0 +1,2 @@
+// Package store has the commands for a node's store. There is none but on Linux.
+package store
