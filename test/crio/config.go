@@ -145,8 +145,10 @@ func (s *Server) writeConfig() error {
 	if s.opts.StorageDriver != "" {
 		return nil // CRI-O adds up the drivers' options of all files, and another driver refuses ours
 	}
-	for _, name := range []string{"60-erofs.conf", "60-kata-erofs.conf"} {
-		if err := os.Symlink(filepath.Join(dropIns, name), s.path("crio.conf.d/"+name)); err != nil {
+	for name, file := range map[string]string{
+		"60-erofs.conf": s.dropIn, "60-kata-erofs.conf": filepath.Join(dropIns, "60-kata-erofs.conf"),
+	} {
+		if err := os.Symlink(file, s.path("crio.conf.d/"+name)); err != nil {
 			return err
 		}
 	}

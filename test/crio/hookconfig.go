@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-
-	"github.com/crio-erofs/crio-erofs/test/env"
 )
 
 // installedHook is the hook's path in contrib's files.
@@ -35,15 +33,11 @@ func (s *Server) writeHookConfig(root string) error {
 		}
 		config = string(sample)
 	}
-	hook, err := env.Bin("crio-erofs-hook")
-	if err != nil {
-		return err
-	}
 	guard, err := os.ReadFile(filepath.Join(root, "contrib/hooks.d/60-crio-erofs-guard.json"))
 	if err != nil {
 		return err
 	}
-	private := bytes.ReplaceAll(guard, []byte(installedHook), []byte(hook))
+	private := bytes.ReplaceAll(guard, []byte(installedHook), []byte(s.hook))
 	if bytes.Equal(private, guard) {
 		return fmt.Errorf("contrib/hooks.d does not name %s", installedHook)
 	}

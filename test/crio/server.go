@@ -47,6 +47,9 @@ type Options struct {
 	// WithoutPlugin leaves the NRI plugin away, as after a botched installation.
 	WithoutPlugin bool
 
+	// Release is where another release was built, whose CRI-O and hook run; empty: this one.
+	Release string
+
 	// StorageDriver replaces contrib's driver, as a control.
 	StorageDriver string
 
@@ -65,6 +68,8 @@ type Server struct {
 	opts    Options
 	crio    string
 	pinns   string
+	hook    string
+	dropIn  string // contrib's, of crio.conf.d
 	process *env.Process
 	conn    *grpc.ClientConn
 	runtime cri.RuntimeServiceClient
@@ -77,11 +82,7 @@ func Start(ctx context.Context, opts Options) (*Server, error) {
 		opts.LogLevel = "info"
 	}
 	s := &Server{opts: opts}
-	var err error
-	if s.crio, err = env.Bin("crio"); err != nil {
-		return nil, err
-	}
-	if s.pinns, err = env.Bin("pinns"); err != nil {
+	if err := s.usePrograms(opts.Release); err != nil {
 		return nil, err
 	}
 	if err := s.prepare(); err != nil {
@@ -130,11 +131,7 @@ func (s *Server) prepare() error {
 	if s.opts.WithoutPlugin {
 		return s.prepareShims()
 	}
-	hook, err := env.Bin("crio-erofs-hook")
-	if err != nil {
-		return err
-	}
-	if err := os.Symlink(hook, s.path("nri/plugins/10-crio-erofs")); err != nil {
+	if err := os.Symlink(s.hook, s.path("nri/plugins/10-crio-erofs")); err != nil {
 		return err
 	}
 	return s.prepareShims()

@@ -4,8 +4,11 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/crio-erofs/crio-erofs/test/env"
 )
 
 // UseDriver changes the storage driver, as an admin does between two runs of CRI-O: contrib's files come and go as a
@@ -18,6 +21,31 @@ func (s *Server) UseDriver(name string) error {
 	}
 	s.opts.StorageDriver = name
 	return s.prepare()
+}
+
+// usePrograms chooses whose CRI-O, hook and drop-in are run: those of the tree in which a release was built, or this one's.
+func (s *Server) usePrograms(tree string) (err error) {
+	if tree == "" {
+		if tree, err = env.Root(); err != nil {
+			return err
+		}
+	}
+	s.dropIn = filepath.Join(tree, "contrib/crio.conf.d/60-erofs.conf")
+	for name, path := range map[string]*string{"crio": &s.crio, "pinns": &s.pinns, "crio-erofs-hook": &s.hook} {
+		*path = filepath.Join(tree, "bin", name)
+		if _, err := os.Stat(*path); err != nil {
+			return fmt.Errorf("%w: run 'make build crio' there", err)
+		}
+	}
+	return nil
+}
+
+// UseRelease replaces CRI-O and hook by those of another release, as an upgrade does between two runs of CRI-O.
+func (s *Server) UseRelease(tree string) error {
+	if err := s.usePrograms(tree); err != nil {
+		return err
+	}
+	return s.UseDriver(s.opts.StorageDriver)
 }
 
 // Usage is what CRI-O tells of a file system, or of what a container wrote.
