@@ -23,3 +23,9 @@ func Shifting(d graphdriver.Driver, why string) (before string) {
 func DiscardImage(d graphdriver.Driver, holder string, bad volume.FileID) error {
 	return d.(*Driver).discardImage(holder, bad)
 }
+
+// BeRelease has the driver be one that writes this version of the store.
+func BeRelease(version int) (before int) {
+	before, storeVersion = storeVersion, version
+	return before
+}

@@ -127,7 +127,7 @@ func (d *Driver) readImage(id string) (*imageRecord, error) {
 	if err != nil {
 		return nil, err
 	}
-	if r.Version != storeVersion || r.Volume == "" || filepath.Base(r.Volume) != r.Volume {
+	if !isKnown(r.Version) || r.Volume == "" || filepath.Base(r.Volume) != r.Volume {
 		return nil, fmt.Errorf("%s is of version %d, volume %q", d.imageRecordPath(id), r.Version, r.Volume)
 	}
 	return r, nil

@@ -90,9 +90,9 @@ func (d *Driver) readRecord(s store, id string) (*layer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("layer %s: %w; the record is damaged, remove the layer and pull its image again", id, err)
 	}
-	if l.Version != storeVersion || l.ID != id || (l.Kind != kindDirectory && l.Kind != kindVolume) {
-		return nil, fmt.Errorf("layer %s: %s is of version %d, layer %q, kind %q; want version %d and this layer's id: "+
-			"remove the layer and pull its image again", id, s.recordPath(id), l.Version, l.ID, l.Kind, storeVersion)
+	if !isKnown(l.Version) || l.ID != id || (l.Kind != kindDirectory && l.Kind != kindVolume) {
+		return nil, fmt.Errorf("layer %s: %s is of version %d, layer %q, kind %q; want %s and this layer's id: remove the "+
+			"layer and pull its image again", id, s.recordPath(id), l.Version, l.ID, l.Kind, knownVersions())
 	}
 	if s != d.store {
 		l.home = s.home

@@ -17,14 +17,12 @@ type Reader struct {
 // NewReader returns a reader of the store at home, <graphroot>/erofs.
 func NewReader(home string) (*Reader, error) {
 	r := &Reader{driver: Driver{store: store{home: home}}}
-	var file struct {
-		Version int `json:"version"`
-	}
+	var file versionFile
 	if err := readJSON(r.driver.versionPath(), &file); err != nil {
 		return nil, fmt.Errorf("%w: is %s the store of storage driver %s?", err, home, Name)
 	}
-	if file.Version != storeVersion {
-		return nil, fmt.Errorf("store %s has version %d, and this program knows version %d only", home, file.Version, storeVersion)
+	if !isKnown(file.Version) {
+		return nil, fmt.Errorf("store %s has version %d, and this program knows %s only", home, file.Version, knownVersions())
 	}
 	return r, nil
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -14,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/crio-erofs/crio-erofs/driver"
+	"github.com/crio-erofs/crio-erofs/driver/volume"
 	"github.com/crio-erofs/crio-erofs/test/trap"
 )
 
@@ -61,6 +63,44 @@ func TestNewerStore(t *testing.T) {
 		t.Fatal(err)
 	}
 	checkContent(t, reopen(t, root), "layer", 1)
+}
+
+// TestNextStoreVersion has the next version of the driver use a store, as after an upgrade that is then taken back: it
+// reads what is there, and this version touches nothing from then on.
+func TestNextStoreVersion(t *testing.T) {
+	needRoot(t)
+	d, root := newDriver(t, "erofs.image_volume=copy")
+	apply(t, d, "base", "", content(1))
+	apply(t, d, "top", "base", content(2))
+	if err := d.CreateReadWrite("c", "top", nil); err != nil {
+		t.Fatal(err)
+	}
+	get(t, d, "c")
+	put(t, d, "c")
+	images := names(t, root, "volumes")
+
+	before := driver.BeRelease(2)
+	next := reopen(t, root, "erofs.image_volume=copy")
+	checkContent(t, next, "top", 2)
+	apply(t, next, "more", "top", content(3))
+	m, err := volume.ReadManifest(get(t, next, "c"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m.Image == nil || len(names(t, root, "volumes")) != len(images)+1 {
+		t.Errorf("image volume %+v (%q), volumes %v", m.Image, m.NoImage, names(t, root, "volumes"))
+	}
+	put(t, next, "c")
+	driver.BeRelease(before)
+
+	files := allFiles(t, root)
+	wantRefusal(t, root, "has version 2 and this driver knows version 1 only", "install the crio-erofs release")
+	if after := allFiles(t, root); !slices.Equal(files, after) {
+		t.Errorf("the store was changed: %v, and before %v", after, files)
+	}
+	driver.BeRelease(2)
+	defer driver.BeRelease(before)
+	checkContent(t, reopen(t, root), "more", 3)
 }
 
 // TestReadOnly opens stores on a file system that is read-only, as after an error of a disk.

@@ -13,8 +13,9 @@ import (
 	"github.com/crio-erofs/crio-erofs/driver/volume"
 )
 
-// storeVersion is the version of the store's layout on disk that this driver reads and writes.
-const storeVersion = 1
+// storeVersion is the version of the store's layout on disk that this driver writes; it reads all up to this one. It is
+// a variable for tests, which are to see what a driver makes of a store when a newer one has used it.
+var storeVersion = 1
 
 // dirMode is the mode of the store's directories that hold images' content: nobody but root may reach it, or any local
 // user could run an image's set-user-id programs.
@@ -92,34 +93,44 @@ func makeDir(dir string, mode os.FileMode) error {
 	return nil
 }
 
-// checkVersion refuses a store that a newer driver has written, and marks a new store with our version.
-func (s store) checkVersion() error {
-	var file struct {
-		Version int `json:"version"`
-	}
-	err := readJSON(s.versionPath(), &file)
-	if errors.Is(err, fs.ErrNotExist) {
-		file.Version = storeVersion
-		return writeJSON(s.versionPath(), file, 0o644, durable)
-	}
-	return s.knownVersion()
+// versionFile is what store.json says.
+type versionFile struct {
+	Version int `json:"version"`
 }
 
-// knownVersion refuses a store that a newer driver has written.
-func (s store) knownVersion() error {
-	var file struct {
-		Version int `json:"version"`
+// checkVersion refuses a store that a newer driver has written, and marks a new store, or one of an older driver, with
+// our version before anything is written that an older driver would not understand.
+func (s store) checkVersion() error {
+	version, err := s.knownVersion()
+	if errors.Is(err, fs.ErrNotExist) || (err == nil && version < storeVersion) {
+		return writeJSON(s.versionPath(), versionFile{storeVersion}, 0o644, durable)
 	}
+	return err
+}
+
+// knownVersion returns the version of a store, and refuses one that a newer driver has written.
+func (s store) knownVersion() (int, error) {
+	var file versionFile
 	if err := readJSON(s.versionPath(), &file); err != nil {
-		return fmt.Errorf("store version: %w; restore the file's content, which is {\"version\":%d}, or wipe the store "+
+		return 0, fmt.Errorf("store version: %w; restore the file's content, which is {\"version\":%d}, or wipe the store "+
 			"(crio wipe -f) and let images be pulled again", err, storeVersion)
 	}
-	if file.Version < 1 || file.Version > storeVersion {
-		return fmt.Errorf("store %s has version %d and this driver knows version %d only: install the crio-erofs release "+
-			"that wrote it, or wipe the store (crio wipe -f) and let images be pulled again",
-			s.home, file.Version, storeVersion)
+	if !isKnown(file.Version) {
+		return 0, fmt.Errorf("store %s has version %d and this driver knows %s only: install the crio-erofs release that "+
+			"wrote it, or wipe the store (crio wipe -f) and let images be pulled again", s.home, file.Version, knownVersions())
 	}
-	return nil
+	return file.Version, nil
+}
+
+// isKnown says whether this driver knows what a record of a version means.
+func isKnown(version int) bool { return version >= 1 && version <= storeVersion }
+
+// knownVersions says which versions this driver knows.
+func knownVersions() string {
+	if storeVersion == 1 {
+		return "version 1"
+	}
+	return fmt.Sprintf("versions 1 to %d", storeVersion)
 }
 
 // tmp is a directory for something half-made, with a flock(2) that lasts as long as its owner lives.

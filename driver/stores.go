@@ -43,7 +43,7 @@ func (d *Driver) openImageStores() error {
 		if home == d.home {
 			return fmt.Errorf("additional image store %s is the store itself: remove it from the option erofs.imagestore", root)
 		}
-		if err := other.knownVersion(); err != nil {
+		if _, err := other.knownVersion(); err != nil {
 			return fmt.Errorf("additional image store %s: %w", root, err)
 		}
 		d.others = append(d.others, other)
