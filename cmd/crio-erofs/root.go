@@ -5,6 +5,7 @@ import (
 
 	"github.com/crio-erofs/crio-erofs/cmd/crio-erofs/internal/cli"
 	"github.com/crio-erofs/crio-erofs/cmd/crio-erofs/internal/images"
+	"github.com/crio-erofs/crio-erofs/cmd/crio-erofs/internal/node"
 	"github.com/crio-erofs/crio-erofs/cmd/crio-erofs/internal/options"
 	"github.com/crio-erofs/crio-erofs/cmd/crio-erofs/internal/store"
 	"github.com/crio-erofs/crio-erofs/cmd/crio-erofs/internal/volumes"
@@ -17,9 +18,11 @@ var groups = []struct {
 }{
 	{"volumes", "Volumes, as files anywhere:", volumes.Commands},
 	{"images", "Images, and what is known of their volumes:", images.Commands},
-	{"node", "A node:", store.Commands},
+	{"node", "A node:", nodeCommands},
 	{"kata", "What travels between CRI-O and Kata:", options.Commands},
 }
+
+func nodeCommands() []*cobra.Command { return append(node.Commands(), store.Commands()...) }
 
 func newCommand() *cobra.Command {
 	root := cli.NewRoot()

@@ -23,31 +23,40 @@ type Settings struct {
 	Guard *string `json:"guard,omitempty"`
 }
 
-// apply takes over the settings in text.
-func (p *Plugin) apply(text string) error {
+// ParseSettings reads and checks settings. An empty text is none.
+func ParseSettings(text string) (s Settings, err error) {
 	if strings.TrimSpace(text) == "" {
-		return nil
+		return s, nil
 	}
 	d := json.NewDecoder(strings.NewReader(text))
 	d.DisallowUnknownFields()
-	var s Settings
 	if err := d.Decode(&s); err != nil {
-		return fmt.Errorf("%w; valid is {\"log_level\": \"debug|info|warning|error\", \"config\": \"/PATH\", "+
+		return s, fmt.Errorf("%w; valid is {\"log_level\": \"debug|info|warning|error\", \"config\": \"/PATH\", "+
 			"\"guard\": \"/PATH\"}", err)
 	}
 	if d.More() {
-		return errors.New("there is something behind the JSON object")
+		return s, errors.New("there is something behind the JSON object")
 	}
 	for key, path := range map[string]*string{"config": s.Config, "guard": s.Guard} {
 		if path != nil && *path != "" && !filepath.IsAbs(*path) {
-			return fmt.Errorf("%s: %q is not an absolute path", key, *path)
+			return s, fmt.Errorf("%s: %q is not an absolute path", key, *path)
 		}
 	}
 	if s.LogLevel != "" {
-		level, err := logrus.ParseLevel(s.LogLevel)
-		if err != nil {
-			return fmt.Errorf("log_level: %w", err)
+		if _, err := logrus.ParseLevel(s.LogLevel); err != nil {
+			return s, fmt.Errorf("log_level: %w", err)
 		}
+	}
+	return s, nil
+}
+
+// apply takes over the settings in text.
+func (p *Plugin) apply(text string) error {
+	s, err := ParseSettings(text)
+	if err != nil {
+		return err
+	}
+	if level, err := logrus.ParseLevel(s.LogLevel); err == nil {
 		logrus.SetLevel(level)
 	}
 	if s.Config != nil {

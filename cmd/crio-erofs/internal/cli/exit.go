@@ -11,6 +11,7 @@ import (
 const (
 	ExitFailure = 1 // the command could not do what was asked, or a volume is not what it should be
 	ExitUsage   = 2 // wrong arguments
+	ExitUnknown = 3 // of doctor: nothing is known to be wrong, but something could not be told
 )
 
 // usageError is a mistake in the command line.
@@ -21,10 +22,21 @@ func (e usageError) Unwrap() error { return e.error }
 // Usage makes err a mistake in the command line.
 func Usage(err error) error { return usageError{err} }
 
+// unknownError says that there was no answer to what was asked.
+type unknownError struct{ error }
+
+func (e unknownError) Unwrap() error { return e.error }
+
+// Unknown makes err one that says that there was no answer to what was asked.
+func Unknown(err error) error { return unknownError{err} }
+
 // ExitCode returns the exit code that err ends the program with.
 func ExitCode(err error) int {
 	if errors.As(err, new(usageError)) {
 		return ExitUsage
+	}
+	if errors.As(err, new(unknownError)) {
+		return ExitUnknown
 	}
 	return ExitFailure
 }
