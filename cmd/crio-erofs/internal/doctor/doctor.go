@@ -6,6 +6,7 @@ package doctor
 import (
 	"context"
 	"fmt"
+	"strings"
 )
 
 // State says what a finding means.
@@ -68,7 +69,7 @@ func (n *Node) Examine(ctx context.Context) *Report {
 			continue
 		}
 		for _, f := range c.run(ctx, n) {
-			f.Check = c.name
+			f.Check, f.Found = c.name, strings.ReplaceAll(strings.TrimSpace(f.Found), "\n", "; ")
 			r.Findings = append(r.Findings, f)
 			if f.State == Problem || f.State == Unknown && r.State != Problem {
 				r.State = f.State

@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -30,10 +31,10 @@ func checkKernel(_ context.Context, n *Node) []Finding {
 		s, _ = driver.CheckOptions(nil) // crio-storage tells what is wrong with them
 	}
 	findings := []Finding{module("erofs", c.EROFS), module("overlay", c.Overlay)}
-	if c.EROFS == nil {
-		findings = append(findings, mounts(c, s), loopDevices(c, s), hostVerity(c, s))
+	if c.EROFS == nil { // else all of these say the same
+		findings = append(findings, mounts(c, s), loopDevices(c, s), hostVerity(c, s), idMapping(c))
 	}
-	return append(findings, reflinks(n, c, s), idMapping(c))
+	return append(findings, reflinks(n, c, s))
 }
 
 // existing returns the directory itself or the nearest one above it that is there: CRI-O may not have run yet.
@@ -56,7 +57,11 @@ func release() string {
 
 func module(fs string, err error) Finding {
 	if err != nil {
-		return bad(Problem, fs, err.Error(), fmt.Sprintf("run \"modprobe %s\" and write the name into a file in "+
+		found := fmt.Sprintf("%s has no file system %s", release(), fs)
+		if errors.As(err, new(unix.Errno)) { // the kernel may well have it, but does not let us ask
+			found = err.Error()
+		}
+		return bad(Problem, fs, found, fmt.Sprintf("run \"modprobe %s\" and write the name into a file in "+
 			"/etc/modules-load.d; if there is no such module, use a kernel that has it", fs))
 	}
 	return good(fs, "%s has %s", release(), fs)
