@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -73,17 +72,14 @@ func crioConfigOf(t *testing.T, dir string, flags ...string) runtimes {
 	return decodeRuntimes(t, string(out))
 }
 
-// TestNode checks the files that the DaemonSet installs: handlers as in contrib/crio.conf.d, no word about storage, for
-// which the drop-in of crio.service stands, and there arguments that CRI-O takes.
+// TestNode checks the drop-in of crio.service that the DaemonSet installs: it names the storage driver, and arguments that
+// CRI-O takes. The drop-in for CRI-O beside it must not name a driver, with which a node's own CRI-O would not start.
 func TestNode(t *testing.T) {
-	const dir = "kubernetes/node/crio.conf.d"
-	sample := decodeRuntimes(t, readFile(t, "crio.conf.d/60-erofs.conf"))
-	node := decodeRuntimes(t, readFile(t, dir+"/60-erofs.conf"))
-	if !reflect.DeepEqual(sample.Crio.Runtime, node.Crio.Runtime) {
-		t.Errorf("the handlers are %v, those of contrib/crio.conf.d %v", node.Crio.Runtime, sample.Crio.Runtime)
+	if handlers := decodeRuntimes(t, readFile(t, "crio.conf.d/60-kata-erofs.conf")); handlers.Crio.StorageDriver != "" {
+		t.Error("60-kata-erofs.conf names a storage driver")
 	}
-	if node.Crio.StorageDriver != "" || node.Crio.StorageOption != nil {
-		t.Error("the drop-in names a storage driver: a node's own CRI-O does not start with it")
+	if strings.Contains(readFile(t, "kubernetes/node/payload.sh"), "/60-erofs.conf") {
+		t.Error("the installer has the drop-in that names the driver")
 	}
 	service := strings.ReplaceAll(readFile(t, "kubernetes/node/crio.service.d/10-erofs.conf"), "\\\n", "")
 	_, exec, _ := strings.Cut(service, "ExecStart=\nExecStart=")
@@ -104,7 +100,7 @@ func TestNode(t *testing.T) {
 			options = append(options, option)
 		}
 	}
-	got := crioConfigOf(t, dir, flags...)
+	got := crioConfigOf(t, "crio.conf.d", flags...)
 	if got.Crio.StorageDriver != "erofs" || len(options) == 0 || !slices.Equal(got.Crio.StorageOption, options) {
 		t.Errorf("with %v CRI-O has the driver %q with %v", flags, got.Crio.StorageDriver, got.Crio.StorageOption)
 	}
@@ -114,12 +110,12 @@ func TestNode(t *testing.T) {
 // Operator's, and ties the handlers to RuntimeClasses, to crio-erofs's configuration, and to the shims in the image.
 func TestOpenShift(t *testing.T) {
 	dir := t.TempDir()
-	handlers := decodeRuntimes(t, readFile(t, "openshift/files/61-erofs-handlers.conf")).Crio.Runtime.Runtimes
+	handlers := decodeRuntimes(t, readFile(t, "openshift/files/60-kata-erofs.conf")).Crio.Runtime.Runtimes
 	image := readFile(t, "openshift/image/etc/crio/crio.conf.d/60-erofs.conf")
 	for name, text := range map[string]string{
-		"00-default":             "[crio]\nstorage_driver = \"overlay\"\n",
-		"60-erofs.conf":          image,
-		"61-erofs-handlers.conf": readFile(t, "openshift/files/61-erofs-handlers.conf"),
+		"00-default":         "[crio]\nstorage_driver = \"overlay\"\n",
+		"60-erofs.conf":      image,
+		"60-kata-erofs.conf": readFile(t, "openshift/files/60-kata-erofs.conf"),
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
 			t.Fatal(err)

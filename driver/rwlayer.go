@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	graphdriver "github.com/containers/storage/drivers"
+	"github.com/opencontainers/selinux/go-selinux"
 
 	"github.com/crio-erofs/crio-erofs/driver/volume"
 )
@@ -44,15 +45,16 @@ func (o *options) checkPrograms() error {
 	return nil
 }
 
-// addRWLayer puts the container's writable layer into its manifest, and makes it if it is not there.
-func (d *Driver) addRWLayer(m *volume.Manifest) error {
+// addRWLayer puts the container's writable layer into its manifest, and makes it if it is not there, with the SELinux label
+// of what the container may write.
+func (d *Driver) addRWLayer(m *volume.Manifest, label string) error {
 	if !d.options.rwDisk {
 		return nil
 	}
 	path := d.rwLayerPath(m.ID)
 	fi, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		if err := d.makeRWLayer(path); err != nil {
+		if err := d.makeRWLayer(path, label); err != nil {
 			return fmt.Errorf("make the writable layer %s: %w", path, err)
 		}
 		fi, err = os.Lstat(path)
@@ -66,7 +68,7 @@ func (d *Driver) addRWLayer(m *volume.Manifest) error {
 }
 
 // makeRWLayer makes a copy of the template at path, with a UUID of its own. It appears whole or not at all.
-func (d *Driver) makeRWLayer(path string) (err error) {
+func (d *Driver) makeRWLayer(path, label string) (err error) {
 	template, err := d.rwTemplate()
 	if err != nil {
 		return err
@@ -86,6 +88,12 @@ func (d *Driver) makeRWLayer(path string) (err error) {
 	}
 	if err := renewUUID(out); err != nil {
 		return err
+	}
+	// The VM's QEMU writes it, whose categories are the pod's; it may only read what else is in the store.
+	if label != "" {
+		if err := selinux.LsetFileLabel(out.Name(), label); err != nil {
+			return err
+		}
 	}
 	// Not os.Rename: another process may have made it meanwhile, and its container may run.
 	if err := os.Link(out.Name(), path); err != nil && !errors.Is(err, fs.ErrExist) {

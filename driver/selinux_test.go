@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/crio-erofs/crio-erofs/driver"
+	"github.com/crio-erofs/crio-erofs/driver/volume"
 )
 
 // envPolicy names a binary SELinux policy that may be loaded. Package vmrun sets it in a VM whose kernel has SELinux.
@@ -72,11 +73,25 @@ func TestSELinux(t *testing.T) {
 					}
 				}
 			}
+			wantDiskLabel(t, "u:object_r:files_t:s0:c1,c2")
 			if n := len(mountsIn(t, root, "mounts")); n != 1 {
 				t.Errorf("%d host mounts, want 1", n)
 			}
 		})
 	}
+}
+
+// wantDiskLabel wants the disk that a VM writes to to have the label of the container's files.
+func wantDiskLabel(t *testing.T, label string) {
+	t.Helper()
+	d, root := newDriver(t, "erofs.rw_layer=ext4", "erofs.rw_size=64M")
+	if err := d.CreateReadWrite("vm", "", nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.Get("vm", graphdriver.MountOpts{MountLabel: label}); err != nil {
+		t.Fatal(err)
+	}
+	wantLabel(t, filepath.Join(root, driver.Name, "layers", "vm", volume.RWLayerName), label)
 }
 
 // wantLabel compares a file's label; an empty one means that nothing was asked for.

@@ -32,7 +32,7 @@ func (d *Driver) prepare(id string, opts graphdriver.MountOpts) (*stack, error) 
 	if s.manifest, err = d.describe(chain); err != nil {
 		return nil, err
 	}
-	if err := d.addRWLayer(s.manifest); err != nil {
+	if err := d.addRWLayer(s.manifest, opts.MountLabel); err != nil {
 		return nil, err
 	}
 	d.addImage(s.manifest, chain)

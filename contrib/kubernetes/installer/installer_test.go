@@ -21,7 +21,7 @@ var payload = map[string]string{
 	"opt/nri/plugins/10-crio-erofs":                             "-> /usr/local/bin/crio-erofs-hook",
 	"etc/crio-erofs/config.toml":                                "# 1\n",
 	"usr/share/containers/oci/hooks.d/60-crio-erofs-guard.json": "{}\n",
-	"etc/crio/crio.conf.d/60-erofs.conf":                        "# 1\n",
+	"etc/crio/crio.conf.d/60-kata-erofs.conf":                   "# 1\n",
 	"etc/systemd/system/crio.service.d/10-erofs.conf":           "[Service]\n",
 }
 
@@ -258,7 +258,7 @@ func TestInterrupted(t *testing.T) {
 func TestOutside(t *testing.T) {
 	for name, files := range map[string]map[string]string{
 		"another directory": {"etc/passwd": "root::0:0\n"},
-		"below a place":     {"etc/crio/crio.conf.d/more/60-erofs.conf": "\n"},
+		"below a place":     {"etc/crio/crio.conf.d/more/60-kata-erofs.conf": "\n"},
 		"nothing":           {},
 	} {
 		host := tempDir(t)

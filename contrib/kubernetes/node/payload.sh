@@ -19,7 +19,7 @@ for program in crio pinns crio-erofs crio-erofs-hook containerd-shim-kata-erofs-
 	install -m 755 "bin/$program" "$bin/$program"
 done
 # A handler's shim has the handler's name (docs/shim.md).
-sed -n 's/^\[crio.runtime.runtimes.\(.*\)]$/\1/p' contrib/kubernetes/node/crio.conf.d/60-erofs.conf |
+sed -n 's/^\[crio.runtime.runtimes.\(.*\)]$/\1/p' contrib/crio.conf.d/60-kata-erofs.conf |
 	while read -r handler; do
 		[ "$handler" = kata-erofs ] || ln -sfn containerd-shim-kata-erofs-v2 "$bin/containerd-shim-$handler-v2"
 	done
@@ -28,7 +28,7 @@ ln -sfn /usr/local/bin/crio-erofs-hook "$payload/opt/nri/plugins/10-crio-erofs"
 put() { install -D -m 644 "$1" "$2/$(basename "$1")"; }
 put contrib/config/config.toml "$payload/etc/crio-erofs"
 put contrib/hooks.d/60-crio-erofs-guard.json "$payload/usr/share/containers/oci/hooks.d"
-put contrib/kubernetes/node/crio.conf.d/60-erofs.conf "$payload/etc/crio/crio.conf.d"
+put contrib/crio.conf.d/60-kata-erofs.conf "$payload/etc/crio/crio.conf.d"
 put contrib/kubernetes/node/crio.service.d/10-erofs.conf "$payload/etc/systemd/system/crio.service.d"
 
 openshift=$out/openshift
