@@ -5,6 +5,8 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -18,14 +20,18 @@ import (
 	"github.com/crio-erofs/crio-erofs/test/images"
 )
 
-// TestKillDuringPull kills CRI-O while it converts layers. The next start cleans up, and a pull then succeeds.
+// TestKillDuringPull kills CRI-O while it converts layers. The next start has containers/storage check and repair itself
+// (internal_repair), which removes nothing but what was half-made, and a pull then succeeds.
 func TestKillDuringPull(t *testing.T) {
 	server := start(t)
 	if *storageDriver != "" {
 		t.Skip("looks into the store of the erofs driver")
 	}
 	ctx := timeout(t)
-	ref := push(t, images.Debian)
+	small, ref := push(t, images.Small), push(t, images.Debian)
+	must[string](t)(server.PullImage(ctx, small))
+	pod := must[*crio.Pod](t)(server.RunPod(ctx, crio.PodOptions{}))
+	c := startSleeper(t, pod, small)
 	for range 2 {
 		pull := pullHalf(ctx, t, server, ref)
 		server.Kill()
@@ -36,6 +42,13 @@ func TestKillDuringPull(t *testing.T) {
 			t.Fatal(err)
 		}
 		checkStore(t, server)
+		checkRepaired(t, server)
+		if there := must[[]string](t)(server.Images(ctx)); !slices.Contains(there, small) || slices.Contains(there, ref) {
+			t.Errorf("after the repair there are the images %v", there)
+		}
+		if r := must[crio.Result](t)(c.Exec(ctx, "cat", "/etc/motd")); r.ExitCode != 0 || len(r.Stdout) < 20 {
+			t.Errorf("exec after the repair: %+v", r)
+		}
 	}
 	must[string](t)(server.PullImage(ctx, ref))
 	checkStore(t, server)
@@ -43,6 +56,15 @@ func TestKillDuringPull(t *testing.T) {
 		t.Fatal(err)
 	}
 	checkStore(t, server)
+}
+
+// checkRepaired looks into CRI-O's log for what became of its storage.
+func checkRepaired(t *testing.T, server *crio.Server) {
+	t.Helper()
+	log := string(must[[]byte](t)(os.ReadFile(server.LogFile())))
+	if !strings.Contains(log, "because of unclean shutdown") || strings.Contains(log, "Wiping storage directory") {
+		t.Errorf("CRI-O did not check its storage, or threw it away:\n%s", tail(log, 20))
+	}
 }
 
 // pullHalf starts a pull and returns when the driver is in the middle of writing a volume of some size. The channel

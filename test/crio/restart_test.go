@@ -10,7 +10,8 @@ import (
 	"github.com/crio-erofs/crio-erofs/test/images"
 )
 
-// TestRestart restarts CRI-O below a running container, first as an upgrade does, then as a crash does.
+// TestRestart restarts CRI-O below a running container, first as an upgrade does, then as a crash does. The container's
+// image cannot be removed until the container is.
 func TestRestart(t *testing.T) {
 	server := start(t)
 	ctx := timeout(t)
@@ -32,6 +33,9 @@ func TestRestart(t *testing.T) {
 		if r := must[crio.Result](t)(c.Exec(ctx, "cat", "/note", "/etc/motd")); r.ExitCode != 0 || len(r.Stdout) < 20 {
 			t.Errorf("exec after %s: %+v", name, r)
 		}
+	}
+	if err := server.RemoveImage(ctx, ref); err == nil {
+		t.Error("an image that is in use was removed")
 	}
 	other := startSleeper(t, pod, ref) // on the same volumes
 	if err := c.Remove(ctx); err != nil {

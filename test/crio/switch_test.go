@@ -88,29 +88,6 @@ func TestStoreVersion(t *testing.T) {
 	checkStore(t, server)
 }
 
-// TestRemoveUsedImage removes an image while a container of it runs, and then the container.
-func TestRemoveUsedImage(t *testing.T) {
-	server := start(t)
-	ctx := timeout(t)
-	ref := push(t, images.Small)
-	must[string](t)(server.PullImage(ctx, ref))
-	pod := must[*crio.Pod](t)(server.RunPod(ctx, crio.PodOptions{}))
-	c := startSleeper(t, pod, ref)
-	if err := server.RemoveImage(ctx, ref); err == nil {
-		t.Error("an image that is in use was removed")
-	}
-	if r := must[crio.Result](t)(c.Exec(ctx, "cat", "/etc/motd")); r.ExitCode != 0 {
-		t.Errorf("the container lost its files: %+v", r)
-	}
-	if err := c.Remove(ctx); err != nil {
-		t.Fatal(err)
-	}
-	if err := server.RemoveImage(ctx, ref); err != nil {
-		t.Error(err)
-	}
-	checkStore(t, server)
-}
-
 // TestUsage looks at what CRI-O tells the kubelet of disk space.
 func TestUsage(t *testing.T) {
 	server := start(t)
