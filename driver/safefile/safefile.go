@@ -33,8 +33,11 @@ func Read(path string, limit int64) ([]byte, error) {
 }
 
 // ReadOwned reads a regular file of at most limit bytes that passes CheckOwner. A symbolic link is followed: whoever
-// may put one there may replace the file, too.
+// may put one there may replace the file, too. Nobody else can: see Parents.
 func ReadOwned(path string, limit int64) ([]byte, fs.FileInfo, error) {
+	if err := new(Parents).Check(path); err != nil {
+		return nil, nil, err
+	}
 	f, fi, err := open(path, 0)
 	if err != nil {
 		return nil, nil, err

@@ -53,39 +53,32 @@ func (d *Dir) Check(ctx context.Context, m *volume.Manifest, mode kata.Mode, ima
 		return fmt.Errorf("%w: mode %s lets the host change what the container reads; use %s or %s", ErrUntrusted, mode,
 			kata.ModeImageVerity, kata.ModeLayerVerity)
 	}
-	entries, err := d.Entries(ctx)
+	name, configDigest := "image with layers "+strings.Join(m.DiffIDs, ", "), ""
+	if imageID != "" {
+		configDigest = "sha256:" + imageID
+		name = "image " + configDigest
+	}
+	img := newImage(configDigest, m.DiffIDs)
+	of, err := d.of(ctx, &img)
 	if err != nil {
 		return err
 	}
-	image := "image sha256:" + imageID
-	if imageID == "" {
-		image = "image with layers " + strings.Join(m.DiffIDs, ", ")
-	}
-	var of []*Entry
-	for _, e := range entries {
-		if e.Measurement != nil && isOf(e.Measurement, m, imageID) {
-			of = append(of, e)
-		}
-	}
 	if len(of) == 0 {
-		return fmt.Errorf("%s: %w: %s has no measurement of it%s; add one with crio-erofs trust add or trust fetch", image,
-			ErrNotMeasured, d.path, problems(entries))
+		return fmt.Errorf("%s: %w: %s has no measurement of it%s; add one with crio-erofs trust add or trust fetch", name,
+			ErrNotMeasured, d.path, d.problems(ctx))
 	}
 	if err := compareAll(of, m, mode); err != nil {
-		return fmt.Errorf("%s: %w: %w", image, ErrUntrusted, err)
+		return fmt.Errorf("%s: %w: %w", name, ErrUntrusted, err)
 	}
 	return nil
 }
 
-func isOf(measured *measure.Measurement, m *volume.Manifest, imageID string) bool {
-	if imageID == "" {
-		return slices.Equal(measured.DiffIDs(), m.DiffIDs)
-	}
-	return measured.ConfigDigest == "sha256:"+imageID
-}
-
 // problems says how many files do not count, since one of them may be the missing one.
-func problems(entries []*Entry) string {
+func (d *Dir) problems(ctx context.Context) string {
+	entries, err := d.Entries(ctx)
+	if err != nil {
+		return fmt.Sprintf(" (%v)", err)
+	}
 	n := 0
 	var first *Entry
 	for _, e := range entries {

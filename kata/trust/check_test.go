@@ -35,7 +35,7 @@ func newDir(t *testing.T, files map[string][]byte, keys ...*trust.PrivateKey) (d
 	return trust.NextTo(filepath.Join(config, "config.toml")), path
 }
 
-func publicPEM(t *testing.T, k *trust.PrivateKey) []byte {
+func publicPEM(t testing.TB, k *trust.PrivateKey) []byte {
 	t.Helper()
 	der, err := x509.MarshalPKIXPublicKey(k.Public())
 	if err != nil {
@@ -155,7 +155,17 @@ func TestDirChanges(t *testing.T) {
 	if err := os.Chmod(path, 0o777); err != nil {
 		t.Fatal(err)
 	}
-	check("lets others than the owner write it")
+	check("has mode -rwxrwxrwx, so that others than its owner could put another file there")
+	if err := os.Chmod(path, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(filepath.Dir(path), 0o777); err != nil {
+		t.Fatal(err)
+	}
+	check("has mode -rwxrwxrwx, so that others than its owner could put another file there")
+	if err := os.Chmod(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
 	if err := os.RemoveAll(path); err != nil {
 		t.Fatal(err)
 	}

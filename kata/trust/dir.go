@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"strings"
 	"sync"
 
 	"github.com/crio-erofs/crio-erofs/driver/measure"
@@ -23,19 +22,13 @@ const (
 	KeysName = "keys.d"
 )
 
-// Dir is a node's directory of trusted measurements. Several goroutines may use it. What it has read it reads again only
-// when a file has changed: a container is created on the way.
+// Dir is a node's directory of trusted measurements. Several goroutines may use it. A container is created on the way, so
+// it remembers which file is of which image, and no more of a file than that: of each pod a process has a Dir.
 type Dir struct {
 	path, keysPath string
 
 	mu    sync.Mutex
-	known map[string]knownFile // by path
-	keys  string               // IDs of the keys that known was read with
-}
-
-type knownFile struct {
-	id    fileID
-	entry *Entry
+	index map[string]indexed // by path
 }
 
 // Entry is a file of a Dir.
@@ -86,50 +79,37 @@ func (d *Dir) Keys() (keys []*Key, err error) {
 
 // Entries returns what there is, by path. A file that cannot be read or is not to be trusted has a Problem.
 func (d *Dir) Entries(ctx context.Context) ([]*Entry, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	keys, err := d.Keys()
+	keys, paths, err := d.list()
 	if err != nil {
 		return nil, err
 	}
-	paths, err := listFiles(d.path, ".json")
-	if err != nil {
-		return nil, fmt.Errorf("trusted measurements: %w", err)
-	}
-	var ids strings.Builder
-	for _, k := range keys {
-		ids.WriteString(k.ID)
-	}
-	if ids.String() != d.keys {
-		d.known, d.keys = nil, ids.String()
-	}
-	now := make(map[string]knownFile, len(paths))
 	entries := make([]*Entry, len(paths))
 	for i, path := range paths {
-		now[path] = d.read(ctx, path, keys)
-		entries[i] = now[path].entry
+		entries[i] = readEntry(ctx, path, keys)
 	}
-	d.known = now
 	return entries, nil
 }
 
-func (d *Dir) read(ctx context.Context, path string, keys []*Key) knownFile {
-	if f, ok := d.known[path]; ok {
-		if id, err := identify(path); err == nil && id == f.id {
-			return f
-		}
+func (d *Dir) list() (keys []*Key, paths []string, err error) {
+	if keys, err = d.Keys(); err != nil {
+		return nil, nil, err
 	}
+	if paths, err = listFiles(d.path, ".json"); err != nil {
+		return nil, nil, fmt.Errorf("trusted measurements: %w", err)
+	}
+	return keys, paths, nil
+}
+
+func readEntry(ctx context.Context, path string, keys []*Key) *Entry {
 	e := &Entry{Path: path}
-	var id fileID
-	b, fi, err := safefile.ReadOwned(path, maxEnvelopeSize)
+	b, _, err := safefile.ReadOwned(path, maxEnvelopeSize)
 	if err == nil {
-		id = newFileID(fi)
 		e.Measurement, e.KeyID, err = ParseTrusted(ctx, b, keys)
 	}
 	if err != nil {
 		e.Measurement, e.Problem = nil, err
 	}
-	return knownFile{id: id, entry: e}
+	return e
 }
 
 // ParseTrusted reads what a file of a Dir has: a measurement, or a statement that one of the keys has signed.

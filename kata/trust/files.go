@@ -38,6 +38,11 @@ func identify(path string) (fileID, error) {
 // listFiles returns the files of a directory with this suffix, sorted. A missing directory has none. Names with a dot in
 // front are left out: they are of files that are being written.
 func listFiles(dir, suffix string) ([]string, error) {
+	if err := new(safefile.Parents).Check(filepath.Join(dir, suffix)); errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	} else if err != nil {
+		return nil, err
+	}
 	f, err := os.Open(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil

@@ -1,35 +1,42 @@
-package shim
+package safefile_test
 
 import (
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/crio-erofs/crio-erofs/driver/safefile"
 )
 
-// TestTrust goes along paths whose directories and links others could change.
-func TestTrust(t *testing.T) {
+// TestParents goes along paths whose directories and links others could change.
+func TestParents(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root, to give files away")
 	}
 	dir := t.TempDir()
-	f := &fixture{t: t, dir: dir}
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
 	in := func(name string) string { return filepath.Join(dir, name) }
 	for _, d := range []string{"good/deep", "sticky/deep", "open/deep", "theirs/deep"} {
-		f.mkdir(in(d))
-		f.write(in(d+"/file"), "x")
+		must(os.MkdirAll(in(d), 0o755))
+		must(os.WriteFile(in(d+"/file"), []byte("x"), 0o644))
 	}
-	f.must(os.Chmod(in("sticky"), 0o777|os.ModeSticky))
-	f.must(os.Chmod(in("open"), 0o777))
-	f.must(os.Chown(in("theirs"), 12345, 0))
+	must(os.Chmod(in("sticky"), 0o777|os.ModeSticky))
+	must(os.Chmod(in("open"), 0o777))
+	must(os.Chown(in("theirs"), 12345, 0))
 	for link, target := range map[string]string{
 		"absolute": in("good"), "relative": "good/deep/..", "chain": "relative", "toopen": "open", "totheirs": "theirs/deep",
 		"around": "good/../open/../good", "loop": "loop", "outside": "../../../../../../../../../../../.." + in("good"),
 		"foreign": "good",
 	} {
-		f.must(os.Symlink(target, in(link)))
+		must(os.Symlink(target, in(link)))
 	}
-	f.must(os.Lchown(in("foreign"), 12345, 0))
+	must(os.Lchown(in("foreign"), 12345, 0))
 	for path, want := range map[string]string{
 		"good/deep/file":     "",
 		"sticky/deep/file":   "",
@@ -48,9 +55,9 @@ func TestTrust(t *testing.T) {
 		"absent/deep/file":   "no such file",
 		"sticky/file":        "", // does not exist; the way to it is fine
 	} {
-		var tr trust
+		var parents safefile.Parents
 		for range 2 { // the second time out of the memory
-			err := tr.path(in(path))
+			err := parents.Check(in(path))
 			if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
 				t.Errorf("%s: %v, want %q", path, err, want)
 			}
