@@ -36,7 +36,7 @@ func Read(path string, limit int64) ([]byte, error) {
 // may put one there may replace the file, too. Nobody else can: see Parents.
 func ReadOwned(path string, limit int64) ([]byte, fs.FileInfo, error) {
 	if err := new(Parents).Check(path); err != nil {
-		return nil, nil, err
+		return nil, nil, fmt.Errorf("%s: %w", path, err)
 	}
 	f, fi, err := open(path, 0)
 	if err != nil {
