@@ -33,6 +33,7 @@ type daemon struct {
 	dir      string
 	state    *podState
 	listener *net.UnixListener
+	events   *net.UnixListener // nil: the real shim publishes none here
 	alive    *os.File
 	log      *logrus.Entry
 	closing  atomic.Bool
@@ -63,7 +64,7 @@ func runDaemon(dir string) int {
 }
 
 func newDaemon(dir string) (*daemon, *net.UnixConn, error) {
-	ul, err := inheritedListener()
+	ul, err := inheritedListener(listenerFD)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -71,6 +72,12 @@ func newDaemon(dir string) (*daemon, *net.UnixConn, error) {
 	state, err := p.readState()
 	if err != nil {
 		return nil, nil, err
+	}
+	var events *net.UnixListener
+	if state.Events != "" {
+		if events, err = inheritedListener(eventsFD); err != nil {
+			return nil, nil, err
+		}
 	}
 	alive, err := lockedFile(p.path(aliveFile), unix.LOCK_EX|unix.LOCK_NB)
 	if err != nil {
@@ -86,11 +93,11 @@ func newDaemon(dir string) (*daemon, *net.UnixConn, error) {
 	}
 	// systemd kills what ExecStartPre= leaves in a service's group, and restoreProxies is used there.
 	followCgroup(state.RealPID, log)
-	return &daemon{dir: dir, state: state, listener: ul, alive: alive, log: log}, watch, nil
+	return &daemon{dir: dir, state: state, listener: ul, events: events, alive: alive, log: log}, watch, nil
 }
 
-func inheritedListener() (*net.UnixListener, error) {
-	f := os.NewFile(listenerFD, "listener")
+func inheritedListener(fd uintptr) (*net.UnixListener, error) {
+	f := os.NewFile(fd, "listener")
 	defer f.Close() // FileListener has a copy, which alone must keep the socket open
 	l, err := net.FileListener(f)
 	if err != nil {
@@ -129,8 +136,10 @@ func (d *daemon) run(watch *net.UnixConn) error {
 		emptyFile: filepath.Join(d.dir, emptyFile),
 		trusted:   measured.NextTo(os.Getenv(modes.Environment)),
 	}
+	ends := &endings{realPath: d.state.realPath(), log: d.log}
 	px := &proxy{
 		realPath:      d.state.realPath(),
+		endings:       ends,
 		decide:        dec.rootfs,
 		decideTimeout: decideTimeout,
 		created:       func() { go followCgroup(d.state.RealPID, d.log) },
@@ -140,10 +149,16 @@ func (d *daemon) run(watch *net.UnixConn) error {
 	go func() { d.watch(watch); ended <- nil }()
 	go d.stopOnSignal(ended)
 	go sweep(filepath.Dir(d.dir))
-	go func() { ended <- d.accept(px) }()
+	d.serveEvents(ends)
+	go func() {
+		ended <- d.accept(d.listener, func(c *net.UnixConn) { px.conns.Go(func() { px.serve(c) }) })
+	}()
 	err := <-ended
 	d.closing.Store(true)
 	d.listener.Close()
+	if d.events != nil {
+		d.events.Close()
+	}
 	if err != nil {
 		return err // the state stays, for restoreProxies or the pod's next container
 	}
@@ -152,10 +167,23 @@ func (d *daemon) run(watch *net.UnixConn) error {
 	return d.cleanUp()
 }
 
+// serveEvents hears what the real shim publishes, if it does so here.
+func (d *daemon) serveEvents(ends *endings) {
+	if d.events == nil {
+		return
+	}
+	ends.grace = oomGrace
+	go func() {
+		if err := d.accept(d.events, func(c *net.UnixConn) { go events{ends}.serve(c) }); err != nil {
+			d.log.Errorf("events: %v", err)
+		}
+	}()
+}
+
 // accept serves clients, each on goroutines of its own.
-func (d *daemon) accept(px *proxy) error {
+func (d *daemon) accept(l *net.UnixListener, serve func(*net.UnixConn)) error {
 	for {
-		c, err := d.listener.AcceptUnix()
+		c, err := l.AcceptUnix()
 		if err != nil {
 			if d.closing.Load() {
 				return nil
@@ -167,7 +195,7 @@ func (d *daemon) accept(px *proxy) error {
 			}
 			return fmt.Errorf("accept: %w", err)
 		}
-		px.conns.Go(func() { px.serve(c) })
+		serve(c)
 	}
 }
 
@@ -215,12 +243,12 @@ func drain(px *proxy) {
 	}
 }
 
-// cleanUp removes the pod directory and a socket that the real shim left behind.
+// cleanUp removes the pod directory, the socket for events and one that the real shim left behind.
 func (d *daemon) cleanUp() error {
 	p, err := tryLockPod(d.dir, unix.LOCK_EX)
 	if err != nil || p == nil {
 		return ignoreNotExist(err)
 	}
-	removeStaleSocket(d.state.realPath())
+	d.state.removeStaleSockets()
 	return p.remove()
 }

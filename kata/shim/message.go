@@ -41,7 +41,7 @@ const (
 	mountOptions = 4
 )
 
-// Names of the service and of the one method that is looked into. Kata's shims serve v2 to CRI-O 1.34; a client of v3
+// Names of the service and of the one method that is changed. Kata's shims serve v2 to CRI-O 1.34; a client of v3
 // must not get around the proxy.
 const (
 	taskServiceV2 = "containerd.task.v2.Task"
@@ -55,9 +55,10 @@ type request struct {
 	payload         []byte
 }
 
-func (r request) isCreate() bool {
-	return r.method == methodCreate && (r.service == taskServiceV2 || r.service == taskServiceV3)
-}
+// isTask says whether a container is meant.
+func (r request) isTask() bool { return r.service == taskServiceV2 || r.service == taskServiceV3 }
+
+func (r request) isCreate() bool { return r.isTask() && r.method == methodCreate }
 
 // createRequest is the part of a CreateTaskRequest that decides about its rootfs.
 type createRequest struct {
@@ -212,20 +213,4 @@ func encodeMount(m kata.Mount) (b []byte) {
 
 func appendBytes(b []byte, num protowire.Number, value []byte) []byte {
 	return protowire.AppendBytes(protowire.AppendTag(b, num, protowire.BytesType), value)
-}
-
-// shutdownFrame asks a task service to exit: ShutdownRequest{id: 1, now: 2} of the task API, in CRI-O's namespace.
-func shutdownFrame(id string) frame {
-	payload := appendBytes(nil, 1, []byte(id))
-	payload = protowire.AppendTag(payload, 2, protowire.VarintType)
-	payload = protowire.AppendVarint(payload, 1)
-
-	meta := appendBytes(nil, 1, []byte("containerd-namespace-ttrpc"))
-	meta = appendBytes(meta, 2, []byte("default"))
-
-	req := appendBytes(nil, requestService, []byte(taskServiceV2))
-	req = appendBytes(req, requestMethod, []byte("Shutdown"))
-	req = appendBytes(req, requestPayload, payload)
-	req = appendBytes(req, requestMeta, meta)
-	return newFrame(1, frameRequest, 0, req)
 }

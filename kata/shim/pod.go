@@ -50,9 +50,18 @@ type podState struct {
 	RealPID     int    `json:"real_pid"`     // of its daemon, 0 if unknown
 	Handler     string `json:"handler"`      // the pod's runtime handler
 	StartedFor  string `json:"started_for"`  // the container whose start made the proxy, for people
+	Events      string `json:"events"`       // path of the socket for the real shim's events; "": it has no such
 }
 
 func (s *podState) realPath() string { return strings.TrimPrefix(s.RealAddress, unixScheme) }
+
+// removeStaleSockets deletes the sockets outside of the pod directory, when the real shim is gone.
+func (s *podState) removeStaleSockets() {
+	removeStaleSocket(s.realPath())
+	if s.Events != "" {
+		removeStaleSocket(s.Events)
+	}
+}
 
 func runDir() string {
 	if d := os.Getenv(envRunDir); d != "" {
@@ -180,9 +189,8 @@ func (p *pod) writeState(s *podState) error {
 	return writeFileAtomic(p.path(stateFile), append(b, '\n'), 0o600)
 }
 
-// listen makes the proxy's socket anew.
-func (p *pod) listen() (*net.UnixListener, error) {
-	path := p.path(socketFile)
+// listenAnew makes a socket, also in the place of one that nobody listens on any more.
+func listenAnew(path string) (*net.UnixListener, error) {
 	if err := ignoreNotExist(os.Remove(path)); err != nil {
 		return nil, err
 	}

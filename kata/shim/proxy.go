@@ -1,11 +1,13 @@
 package shim
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 
@@ -30,6 +32,7 @@ type proxy struct {
 	realPath string // of the real shim's socket
 	decide   func(createRequest) (decision, error)
 	created  func() // called when a create has been answered
+	endings  *endings
 	log      *logrus.Entry
 
 	decideTimeout time.Duration
@@ -49,7 +52,7 @@ func (p *proxy) serve(client *net.UnixConn) {
 		p.log.Errorf("real shim: %v", err)
 		return
 	}
-	c := &conn{proxy: p, client: client, upstream: upstream, creates: map[uint32]bool{}}
+	c := &conn{proxy: p, client: client, upstream: upstream, streams: map[uint32]stream{}}
 	go func() {
 		// The client is gone, or upstream no longer takes anything. Ending upstream ends fromUpstream below.
 		if err := c.fromClient(); !isClosed(err) {
@@ -61,6 +64,7 @@ func (p *proxy) serve(client *net.UnixConn) {
 		p.log.Warnf("real shim's connection: %v", err)
 	}
 	upstream.Close()
+	c.held.Wait()
 	c.linger()
 }
 
@@ -69,9 +73,17 @@ type conn struct {
 	*proxy
 	client, upstream *net.UnixConn
 
-	toClient sync.Mutex // whole frames only
-	creating sync.Mutex
-	creates  map[uint32]bool // streams of creates that were passed on and not answered yet
+	toClient sync.Mutex     // whole frames only
+	held     sync.WaitGroup // answers that are held back
+
+	asking  sync.Mutex
+	streams map[uint32]stream // of requests that were passed on, not answered yet, and whose answer matters
+}
+
+// stream is what was asked for on a ttrpc stream: a create, or the end of a container.
+type stream struct {
+	create  bool
+	waitFor string
 }
 
 // fromClient passes requests on, in their order.
@@ -107,13 +119,31 @@ func (c *conn) fromUpstream() error {
 		if f.oversized() {
 			f = statusFrame(f.streamID(), oversized(f))
 		}
-		if err := c.answer(f); err != nil {
+		if err := c.response(f); err != nil {
 			return err
 		}
-		if c.endsCreate(f) {
-			c.created()
+	}
+}
+
+// response passes an answer on, and what follows from it.
+func (c *conn) response(f frame) error {
+	s := c.answered(f)
+	if s.waitFor != "" {
+		if status, ok := exitStatus(f); ok {
+			if due := c.endings.due(s.waitFor, status); due != nil {
+				f = bytes.Clone(f)
+				c.held.Go(func() { <-due; _ = c.answer(f) }) // a client that is gone has no use for it
+				return nil
+			}
 		}
 	}
+	if err := c.answer(f); err != nil {
+		return err
+	}
+	if s.create {
+		c.created()
+	}
+	return nil
 }
 
 func (c *conn) answer(f frame) error {
@@ -135,10 +165,29 @@ func (c *conn) request(f frame) (frame, error) {
 	if err != nil {
 		return nil, &statusError{codeInvalidArgument, err}
 	}
-	if !req.isCreate() {
-		return f, nil
+	if req.isCreate() {
+		return c.create(f, req)
 	}
-	return c.create(f, req)
+	if req.isTask() {
+		c.note(f.streamID(), req)
+	}
+	return f, nil
+}
+
+// note looks at a request that says how a container is to end. What cannot be read is for the real shim to refuse.
+func (c *conn) note(streamID uint32, req request) {
+	if !slices.Contains([]string{methodWait, methodKill, methodDelete}, req.method) {
+		return
+	}
+	r, err := parseProcess(req.payload)
+	if err != nil || r.execID != "" {
+		return
+	}
+	if req.method == methodWait {
+		c.asked(streamID, stream{waitFor: r.id})
+	} else {
+		c.endings.passes(req.method, r)
+	}
 }
 
 func (c *conn) create(f frame, req request) (frame, error) {
@@ -162,9 +211,7 @@ func (c *conn) create(f frame, req request) (frame, error) {
 		}
 		out = newFrame(f.streamID(), frameRequest, f.flags(), payload)
 	}
-	c.creating.Lock()
-	c.creates[f.streamID()] = true
-	c.creating.Unlock()
+	c.asked(f.streamID(), stream{create: true})
 	return out, nil
 }
 
@@ -195,15 +242,22 @@ func (c *conn) decideInTime(create createRequest) (decision, error) {
 	}
 }
 
-// endsCreate says whether f is the answer to a create.
-func (c *conn) endsCreate(f frame) bool {
-	c.creating.Lock()
-	defer c.creating.Unlock()
-	if f.kind() != frameResponse || !c.creates[f.streamID()] {
-		return false
+func (c *conn) asked(id uint32, s stream) {
+	c.asking.Lock()
+	defer c.asking.Unlock()
+	c.streams[id] = s
+}
+
+// answered returns what f is the answer to, if that matters.
+func (c *conn) answered(f frame) stream {
+	if f.kind() != frameResponse {
+		return stream{}
 	}
-	delete(c.creates, f.streamID())
-	return true
+	c.asking.Lock()
+	defer c.asking.Unlock()
+	s := c.streams[f.streamID()]
+	delete(c.streams, f.streamID())
+	return s
 }
 
 // linger tells the client that the connection has ended. A socket that is closed with unread data resets the peer,

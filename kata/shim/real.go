@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -132,9 +131,9 @@ type output struct {
 	err            error
 }
 
-// runReal runs the real shim to its end with our environment and working directory. Output goes to files in memory
+// runReal runs the real shim to its end with our environment, and more of it, and our working directory. Output goes to files in memory
 // and not to pipes: a daemon that keeps one open must not keep us waiting.
-func runReal(ctx context.Context, program string, args []string) output {
+func runReal(ctx context.Context, program string, args []string, more ...string) output {
 	stdout, err := memFile("stdout")
 	if err != nil {
 		return output{err: err}
@@ -147,6 +146,7 @@ func runReal(ctx context.Context, program string, args []string) output {
 	defer stderr.Close()
 	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Stdout, cmd.Stderr = stdout, stderr
+	cmd.Env = append(os.Environ(), more...)
 	err = cmd.Run()
 	return output{stdout: readOutput(stdout), stderr: readOutput(stderr), err: err}
 }
@@ -167,8 +167,8 @@ func readOutput(f *os.File) string {
 
 // startReal runs the real shim's start and returns the address that it prints. runtime-rs ends with status 0 even if
 // it fails (kata-containers 4.1.0, src/runtime-rs/crates/shim/src/bin/main.rs), so the output has to be looked at.
-func startReal(program string, args []string) (string, error) {
-	out := runReal(context.Background(), program, args)
+func startReal(program string, args []string, environment ...string) (string, error) {
+	out := runReal(context.Background(), program, args, environment...)
 	address := out.stdout
 	if out.err == nil && (!strings.HasPrefix(address, unixScheme+"/") || strings.ContainsAny(address, "\r\n")) {
 		out.err = fmt.Errorf("it printed %q, which is no %s address", address, unixScheme)
@@ -186,19 +186,11 @@ func startReal(program string, args []string) (string, error) {
 // shutdownReal ends a real shim that was started and cannot be used.
 func shutdownReal(address, id string) error {
 	path := strings.TrimPrefix(address, unixScheme)
-	c, err := dial(path)
-	if err != nil {
-		return ignoreRefused(err)
-	}
-	defer c.Close()
-	if err := c.SetDeadline(time.Now().Add(3 * time.Second)); err != nil {
-		return err
-	}
-	if _, err := c.Write(shutdownFrame(id)); err != nil {
-		return err
-	}
-	if _, err := newFrameReader(c).next(); err != nil && !isClosed(err) {
-		return err
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+	defer cancel()
+	_, err := callReal(ctx, path, shutdownFrame(id))
+	if errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, unix.ENOENT) || isClosed(err) {
+		err = nil
 	}
 	for range 50 {
 		if !realAlive(path) {
@@ -207,12 +199,5 @@ func shutdownReal(address, id string) error {
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
-	return errors.New("it still runs after Shutdown")
-}
-
-func ignoreRefused(err error) error {
-	if errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ENOENT) {
-		return nil
-	}
-	return err
+	return errors.Join(errors.New("it still runs after Shutdown"), err)
 }

@@ -198,18 +198,28 @@ func (r *rig) eventually(what string, done func() bool) {
 	r.Errorf("after %v still not: %s", limit, what)
 }
 
-// podDirs returns the pod directories that are left.
-func (r *rig) podDirs() []string {
-	dirs, err := filepath.Glob(filepath.Join(r.run, "*"))
+// left returns what is in the run directory: pod directories, and sockets for events.
+func (r *rig) left() (dirs, sockets []string) {
+	all, err := filepath.Glob(filepath.Join(r.run, "*"))
 	if err != nil {
 		r.Fatal(err)
 	}
-	return dirs
+	for _, path := range all {
+		if strings.HasSuffix(path, eventsSuffix) {
+			sockets = append(sockets, path)
+		} else {
+			dirs = append(dirs, path)
+		}
+	}
+	return dirs, sockets
 }
 
 // nothingLeft is at the end of every test: no process, no socket, no file in the run directory.
 func (r *rig) nothingLeft() {
-	r.eventually("run directory is empty", func() bool { return len(r.podDirs()) == 0 })
+	r.eventually("run directory is empty", func() bool {
+		dirs, sockets := r.left()
+		return len(dirs)+len(sockets) == 0
+	})
 	r.eventually("daemons are gone", func() bool { return len(r.processes()) == 0 })
 	for _, pid := range r.processes() {
 		_ = unix.Kill(pid, unix.SIGKILL)

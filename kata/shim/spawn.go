@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"syscall"
@@ -25,11 +26,12 @@ const (
 	// File descriptors that the daemon inherits.
 	listenerFD = 3
 	readyFD    = 4
+	eventsFD   = 5 // if podState.Events is set
 )
 
 // startDaemon starts the pod's proxy and waits until it serves. It leaves no process and no socket behind if that
-// fails.
-func (p *pod) startDaemon(state *podState) (err error) {
+// fails. events is the listener of state.Events, if there is one already.
+func (p *pod) startDaemon(state *podState, events *net.UnixListener) (err error) {
 	defer func() {
 		if err != nil {
 			_ = os.Remove(p.path(socketFile))
@@ -41,7 +43,7 @@ func (p *pod) startDaemon(state *podState) (err error) {
 	if err := writeFileAtomic(p.path(emptyFile), nil, 0o400); err != nil {
 		return err
 	}
-	l, err := p.listen()
+	l, err := listenAnew(p.path(socketFile))
 	if err != nil {
 		return err
 	}
@@ -51,10 +53,30 @@ func (p *pod) startDaemon(state *podState) (err error) {
 		return err
 	}
 	defer lf.Close()
-	return p.spawn(lf)
+	ef, err := eventsFile(state.Events, events)
+	if err != nil {
+		return err
+	}
+	defer ef.Close() // nil is fine
+	return p.spawn(lf, ef)
 }
 
-func (p *pod) spawn(listener *os.File) error {
+// eventsFile returns the listener of a path, which is made unless it is there already; nil if there is no path.
+func eventsFile(path string, l *net.UnixListener) (_ *os.File, err error) {
+	if path == "" {
+		return nil, nil
+	}
+	if l == nil {
+		if l, err = listenAnew(path); err != nil {
+			return nil, err
+		}
+		defer l.Close()
+	}
+	return l.File()
+}
+
+// spawn runs the daemon, which inherits the proxy's listener and the one for events, if that is not nil.
+func (p *pod) spawn(listener, events *os.File) error {
 	self, err := os.Executable()
 	if err != nil {
 		return err
@@ -75,6 +97,9 @@ func (p *pod) spawn(listener *os.File) error {
 	cmd.Dir = "/" // keeps no file system busy
 	cmd.Stderr = log
 	cmd.ExtraFiles = []*os.File{listener, w}
+	if events != nil {
+		cmd.ExtraFiles = append(cmd.ExtraFiles, events)
+	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	err = cmd.Start()
 	w.Close()

@@ -16,11 +16,21 @@ import (
 // Nothing here looks into config.json: whether a container is a sandbox's or belongs to one is decided by the real
 // shim, by rules of its version, and shows in the address that it prints.
 func start(handler, program string, args []string, id string) (string, error) {
-	realAddress, err := startReal(program, args)
+	offer, err := offerEvents(runDir(), id)
 	if err != nil {
+		return "", fmt.Errorf("socket for the real shim's events: %w", err)
+	}
+	realAddress, err := startReal(program, args, offer.environment()...)
+	if err != nil {
+		offer.discard()
 		return "", err
 	}
-	address, err := ensureProxy(handler, program, realAddress, id)
+	if shimPID() == 0 { // a container's start: the pod's real shim was there before
+		offer.discard()
+		offer = &eventsOffer{}
+	}
+	defer offer.close()
+	address, err := ensureProxy(handler, program, realAddress, id, offer)
 	if err == nil {
 		// The real shim has left its own address there, and a restarted CRI-O would go past us.
 		err = writeFileAtomic(addressFile, []byte(address), 0o644)
@@ -30,16 +40,17 @@ func start(handler, program string, args []string, id string) (string, error) {
 	}
 	err = fmt.Errorf("proxy before %s: %w", realAddress, err)
 	if shimPID() == 0 {
-		return "", err // a container's start: the pod's real shim was there before
+		return "", err
 	}
 	if serr := shutdownReal(realAddress, id); serr != nil {
-		err = errors.Join(err, fmt.Errorf("end the real shim, pid %d: %w", shimPID(), serr))
+		return "", errors.Join(err, fmt.Errorf("end the real shim, pid %d: %w", shimPID(), serr))
 	}
+	offer.discard()
 	return "", err
 }
 
 // ensureProxy returns the address of the proxy before a real shim, and starts it unless it runs.
-func ensureProxy(handler, program, realAddress, id string) (string, error) {
+func ensureProxy(handler, program, realAddress, id string, offer *eventsOffer) (string, error) {
 	p, err := lockPod(podDir(runDir(), realAddress))
 	if err != nil {
 		return "", err
@@ -49,12 +60,13 @@ func ensureProxy(handler, program, realAddress, id string) (string, error) {
 		defer p.unlock()
 		return p.address(), err
 	}
-	state := &podState{RealAddress: realAddress, RealShim: program, RealPID: shimPID(), Handler: handler, StartedFor: id}
+	state := &podState{RealAddress: realAddress, RealShim: program, RealPID: shimPID(), Handler: handler, StartedFor: id,
+		Events: offer.path}
 	old, err := p.readState()
 	if err == nil && state.RealPID == 0 {
-		state.RealPID = old.RealPID
+		state.RealPID, state.Events = old.RealPID, old.Events
 	}
-	if err := p.startDaemon(state); err != nil && old == nil {
+	if err := p.startDaemon(state, offer.listener); err != nil && old == nil {
 		return "", errors.Join(err, p.remove())
 	} else if err != nil {
 		p.unlock() // the next container of the pod may have more luck

@@ -55,19 +55,31 @@ func TestStartPassesEverythingOn(t *testing.T) {
 	r := newRig(t)
 	pod := r.fixture("pod", "pod")
 	address := r.mustStart(pod, "FROM_CRIO=yes")
-	b, err := os.ReadFile(filepath.Join(r.peerDir(), "start-pod.json"))
-	pod.must(err)
-	var got struct {
-		Args, Env []string
-		Cwd       string
-	}
-	pod.must(json.Unmarshal(b, &got))
+	got := r.startCall("pod")
 	want := []string{"-namespace", "default", "-address", "", "-publish-binary", "/usr/bin/crio", "-id", "pod", "start"}
 	if !slices.Equal(got.Args, want) || got.Cwd != pod.bundle || !slices.Contains(got.Env, "FROM_CRIO=yes") ||
-		!slices.Contains(got.Env, "TTRPC_ADDRESS=") {
+		!slices.Contains(got.Env, "TTRPC_ADDRESS="+r.eventsSocket()) {
 		t.Errorf("real shim got %+v", got)
 	}
 	r.shutdown(r.connect(address), "pod")
+}
+
+// startCall is how the real shim's start was called.
+type startCall struct {
+	Args, Env []string
+	Cwd       string
+}
+
+func (r *rig) startCall(id string) (call startCall) {
+	r.Helper()
+	b, err := os.ReadFile(filepath.Join(r.peerDir(), "start-"+id+".json"))
+	if err == nil {
+		err = json.Unmarshal(b, &call)
+	}
+	if err != nil {
+		r.Fatal(err)
+	}
+	return call
 }
 
 // TestStartOutput: CRI-O takes stdout and stderr together for the address.
@@ -201,14 +213,14 @@ func TestLeftoversAreSwept(t *testing.T) {
 	for _, arg := range []string{daemonArg, "daemon"} {
 		r.kill(r.process(arg), unix.SIGKILL)
 	}
-	if n := len(r.podDirs()); n != 1 {
-		t.Fatalf("%d pod directories", n)
+	dead, deadSocket := r.left()
+	if len(dead) != 1 || len(deadSocket) != 1 {
+		t.Fatalf("%q and %q", dead, deadSocket)
 	}
-	dead := r.podDirs()[0]
 	_, _, c := r.pod("next")
-	r.eventually("only the living pod's directory is left", func() bool {
-		dirs := r.podDirs()
-		return len(dirs) == 1 && dirs[0] != dead
+	r.eventually("only the living pod's directory and socket are left", func() bool {
+		dirs, sockets := r.left()
+		return len(dirs) == 1 && dirs[0] != dead[0] && len(sockets) == 1 && sockets[0] != deadSocket[0]
 	})
 	r.shutdown(c, "next")
 }

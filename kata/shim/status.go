@@ -14,6 +14,7 @@ const (
 	codeDeadlineExceeded   code = 4
 	codeResourceExhausted  code = 8
 	codeFailedPrecondition code = 9
+	codeUnimplemented      code = 12
 	codeUnavailable        code = 14
 )
 

@@ -3,6 +3,7 @@ package shim
 import (
 	"os"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -17,9 +18,23 @@ func sweep(run string) {
 		}
 		_ = p.remove()
 		if err == nil {
-			removeStaleSocket(state.realPath())
+			state.removeStaleSockets()
 		}
 	})
+	sweepEvents(run)
+}
+
+// sweepEvents removes the sockets for events of starts that were killed before there was a proxy.
+func sweepEvents(run string) {
+	sockets, err := filepath.Glob(filepath.Join(run, "*"+eventsSuffix))
+	if err != nil {
+		return
+	}
+	for _, path := range sockets {
+		if fi, err := os.Lstat(path); err == nil && time.Since(fi.ModTime()) > eventsStartTime {
+			removeStaleSocket(path)
+		}
+	}
 }
 
 // eachDeadPod calls fn with every pod directory that has no daemon and that nobody else is busy with. fn unlocks it.
@@ -53,7 +68,7 @@ func restoreProxies(run string) (first error) {
 		if err != nil || !realAlive(state.realPath()) {
 			return
 		}
-		if err := p.startDaemon(state); err != nil && first == nil {
+		if err := p.startDaemon(state, nil); err != nil && first == nil {
 			first = err
 		}
 	})

@@ -16,8 +16,9 @@ import (
 )
 
 const (
-	// versionTimeout bounds how long the real shim may take to tell its version.
-	versionTimeout = 5 * time.Second
+	// versionTimeout bounds how long the real shim may take to tell its version: a program of 50 MB that has to be read
+	// from a busy disk. A create waits for it, see decideTimeout.
+	versionTimeout = 20 * time.Second
 
 	// envAssumeVersion is the version of runtime-rs that a real shim is taken for whose own answer is not Kata's.
 	envAssumeVersion = "CRIO_EROFS_ASSUME_RUNTIME_RS"

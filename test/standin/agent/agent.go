@@ -18,6 +18,8 @@ import (
 
 // Agent answers the shim's calls.
 type Agent struct {
+	ooms chan string // ids of containers in which a process was killed for want of memory
+
 	mu         sync.Mutex
 	containers map[string]*container
 }
@@ -25,7 +27,9 @@ type Agent struct {
 var _ agentapi.Agent = (*Agent)(nil)
 
 // New returns an agent without containers.
-func New() *Agent { return &Agent{containers: map[string]*container{}} }
+func New() *Agent {
+	return &Agent{ooms: make(chan string, oomBacklog), containers: map[string]*container{}}
+}
 
 // Check tells the shim that the guest is up.
 func (a *Agent) Check(context.Context, *agentapi.Empty) (*agentapi.GuestDetails, error) {
@@ -67,7 +71,8 @@ func (a *Agent) CreateContainer(_ context.Context, r *agentapi.CreateContainerRe
 		a.mu.Unlock()
 		return nil, fmt.Errorf("container %s: %w", r.ContainerID, errdefs.ErrAlreadyExists)
 	}
-	c := &container{id: r.ContainerID, execs: map[string]*execProcess{}}
+	c := &container{id: r.ContainerID, execs: map[string]*execProcess{},
+		oomKill: func() { a.reportOOM(r.ContainerID) }}
 	a.containers[r.ContainerID] = c
 	a.mu.Unlock()
 	if err := c.create(r); err != nil {

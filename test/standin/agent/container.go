@@ -16,11 +16,13 @@ import (
 
 // container is a container of the pod.
 type container struct {
-	id     string
-	cgroup cgroup
+	id      string
+	oomKill func() // called when the kernel has killed one of the container's processes for want of memory
+	cgroup  cgroup
 
 	mu     sync.Mutex
 	rootfs *rootfs
+	ooms   *os.File // watches for such kills
 	init   *process
 	execs  map[string]*execProcess
 }
@@ -53,6 +55,9 @@ func (c *container) create(r *agentapi.CreateContainerRequest) (err error) {
 		res = r.OCI.Linux.Resources
 	}
 	if c.cgroup, err = newCgroup(c.id, res); err != nil {
+		return fmt.Errorf("cgroup: %w", err)
+	}
+	if c.ooms, err = c.cgroup.watchOOM(c.oomKill); err != nil {
 		return fmt.Errorf("cgroup: %w", err)
 	}
 	r.OCI.Root.Path = c.rootfs.bundle
@@ -199,6 +204,10 @@ func (c *container) release() error {
 	if c.rootfs != nil {
 		errs = append(errs, c.rootfs.unmount())
 		c.rootfs = nil
+	}
+	if c.ooms != nil {
+		errs = append(errs, c.ooms.Close())
+		c.ooms = nil
 	}
 	if c.cgroup != "" {
 		errs = append(errs, c.cgroup.remove())

@@ -167,6 +167,11 @@ type PidsResponse struct {
 	Pids []int `json:"pids"`
 }
 
+// OOMEvent names a container of which the guest's kernel has killed a process for want of memory.
+type OOMEvent struct {
+	ContainerID string `json:"container_id"`
+}
+
 // StatsResponse has what the container's cgroup says, plain numbers of cgroup v2's files.
 type StatsResponse struct {
 	CPUUsageUsec  uint64 `json:"cpu_usage_usec"`

@@ -30,6 +30,7 @@ type Agent interface {
 	Stats(context.Context, *ContainerRequest) (*StatsResponse, error)
 	PauseContainer(context.Context, *ContainerRequest) (*Empty, error)
 	ResumeContainer(context.Context, *ContainerRequest) (*Empty, error)
+	GetOOMEvent(context.Context, *Empty) (*OOMEvent, error)
 	GuestInfo(context.Context, *GuestInfoRequest) (*GuestInfo, error)
 }
 
@@ -55,6 +56,7 @@ func Register(s *ttrpc.Server, a Agent) {
 		"Stats":           Method(a.Stats),
 		"PauseContainer":  Method(a.PauseContainer),
 		"ResumeContainer": Method(a.ResumeContainer),
+		"GetOOMEvent":     Method(a.GetOOMEvent),
 		"GuestInfo":       Method(a.GuestInfo),
 	})
 }
@@ -160,6 +162,11 @@ func (a *Client) PauseContainer(ctx context.Context, r *ContainerRequest) (*Empt
 // ResumeContainer thaws a container's processes.
 func (a *Client) ResumeContainer(ctx context.Context, r *ContainerRequest) (*Empty, error) {
 	return Call[Empty](ctx, a.c, ServiceName, "ResumeContainer", r)
+}
+
+// GetOOMEvent answers when a process was killed for want of memory.
+func (a *Client) GetOOMEvent(ctx context.Context, r *Empty) (*OOMEvent, error) {
+	return Call[OOMEvent](ctx, a.c, ServiceName, "GetOOMEvent", r)
 }
 
 // GuestInfo reports what the guest has mounted.

@@ -100,6 +100,7 @@ func (s *service) machine(ctx context.Context, id string, spec *specs.Spec) (*vm
 	}
 	s.vm = v
 	go s.watch(v)
+	go publishOOM(v)
 	return v, nil
 }
 

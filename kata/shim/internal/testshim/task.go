@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"time"
 
 	task "github.com/containerd/containerd/api/runtime/task/v2"
 	ctypes "github.com/containerd/containerd/api/types/task"
@@ -15,6 +16,8 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/emptypb"
 	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/crio-erofs/crio-erofs/test/standin/publish"
 )
 
 // serve runs the task service of a sandbox until Shutdown.
@@ -120,6 +123,22 @@ func (s *service) State(_ context.Context, r *task.StateRequest) (*task.StateRes
 		return proto.CloneOf(p.state), nil
 	}
 	return &task.StateResponse{ID: r.ID, Pid: uint32(os.Getpid())}, nil
+}
+
+// Update has a container killed, and nobody says by whom.
+func (s *service) Update(_ context.Context, r *task.UpdateTaskRequest) (*emptypb.Empty, error) {
+	s.end(r.ID, 137)
+	return &emptypb.Empty{}, nil
+}
+
+// Resume has a container killed for want of memory. The news of that takes longer than that of its end.
+func (s *service) Resume(_ context.Context, r *task.ResumeRequest) (*emptypb.Empty, error) {
+	s.end(r.ID, 137)
+	go func() {
+		time.Sleep(100 * time.Millisecond)
+		must(publish.OOM(context.Background(), publish.Address(), r.ID))
+	}()
+	return &emptypb.Empty{}, nil
 }
 
 // Pause crashes the shim.
