@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"testing"
 
+	eventsapi "github.com/containerd/containerd/api/events"
 	task "github.com/containerd/containerd/api/runtime/task/v2"
+	eventsservice "github.com/containerd/containerd/api/services/ttrpc/events/v1"
 	"github.com/containerd/containerd/api/types"
 	"github.com/containerd/ttrpc"
 	"google.golang.org/protobuf/encoding/protowire"
@@ -136,6 +138,36 @@ func FuzzCreate(f *testing.F) {
 		}
 		if c, err := parseCreate(again.payload); err != nil || len(c.rootfs) != 0 {
 			t.Fatalf("rootfs was not replaced: %+v, %v", c, err)
+		}
+	})
+}
+
+// FuzzTaskMessages: what the proxy reads of requests, answers and events is what protobuf reads.
+func FuzzTaskMessages(f *testing.F) {
+	wait, _ := proto.Marshal(&task.WaitResponse{ExitStatus: 137})
+	answer, _ := proto.Marshal(&ttrpc.Response{Payload: wait})
+	kill, _ := proto.Marshal(&task.KillRequest{ID: "a", ExecID: "b", Signal: 9, All: true})
+	oom, _ := proto.Marshal(&eventsapi.TaskOOM{ContainerID: "a"})
+	forward, _ := proto.Marshal(&eventsservice.ForwardRequest{Envelope: &types.Envelope{
+		Topic: topicOOM, Event: &anypb.Any{TypeUrl: "containerd.events.TaskOOM", Value: oom}}})
+	event, _ := proto.Marshal(&ttrpc.Request{Service: eventsService, Method: methodForward, Payload: forward})
+	for _, seed := range [][]byte{wait, answer, kill, oom, event} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, wire []byte) {
+		if _, ok := exitStatus(newFrame(1, frameResponse, 0, wire)); ok {
+			var r ttrpc.Response
+			if err := proto.Unmarshal(wire, &r); err == nil && r.Status.GetCode() != 0 {
+				t.Errorf("an error %v is read as an answer", r.Status)
+			}
+		}
+		var k task.KillRequest
+		if r, err := parseProcess(wire); err == nil && proto.Unmarshal(wire, &k) == nil &&
+			(r.id != k.ID || r.execID != k.ExecID || uint32(r.signal) != k.Signal) {
+			t.Errorf("read %+v, protobuf reads %v", r, &k)
+		}
+		if id, err := oomEvent(wire); err == nil && (len(id) > maxContainerID || !bytes.Contains(wire, []byte(id))) {
+			t.Errorf("read %q out of an event", id)
 		}
 	})
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"time"
 
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
@@ -24,12 +25,18 @@ type ContainerOptions struct {
 	Annotations map[string]string
 	Stdin, TTY  bool
 	ReadOnly    bool
+	Env         []string // NAME=VALUE
+	Dir         string   // working directory
+	User        int64    // user and group id
+	Mounts      []*cri.Mount
+	Memory      int64 // limit in bytes
 }
 
 // Result is what a command left.
 type Result struct {
 	ExitCode       int
 	Stdout, Stderr string
+	Reason         string // of a container's end, as CRI-O says it: "Completed", "Error", "OOMKilled"
 }
 
 // CreateContainer creates a container and does not start it.
@@ -44,10 +51,23 @@ func (p *Pod) CreateContainer(ctx context.Context, opts ContainerOptions) (*Cont
 		Tty:         opts.TTY,
 		LogPath:     name + ".log",
 		Labels:      labels(p.config, map[string]string{"io.kubernetes.container.name": name}),
+		WorkingDir:  opts.Dir,
+		Mounts:      opts.Mounts,
 		Linux: &cri.LinuxContainerConfig{SecurityContext: &cri.LinuxContainerSecurityContext{
 			ReadonlyRootfs:   opts.ReadOnly,
 			NamespaceOptions: p.config.GetLinux().GetSecurityContext().GetNamespaceOptions(),
 		}},
+	}
+	for _, v := range opts.Env {
+		key, value, _ := strings.Cut(v, "=")
+		config.Envs = append(config.Envs, &cri.KeyValue{Key: key, Value: value})
+	}
+	if id := opts.User; id != 0 {
+		security := config.GetLinux().GetSecurityContext()
+		security.RunAsUser, security.RunAsGroup = &cri.Int64Value{Value: id}, &cri.Int64Value{Value: id}
+	}
+	if opts.Memory != 0 {
+		config.Linux.Resources = &cri.LinuxContainerResources{MemoryLimitInBytes: opts.Memory}
 	}
 	resp, err := p.server.runtime.CreateContainer(ctx, &cri.CreateContainerRequest{
 		PodSandboxId: p.ID, Config: config, SandboxConfig: p.config,
@@ -88,7 +108,7 @@ func (c *Container) Wait(ctx context.Context) (Result, error) {
 			return Result{}, fmt.Errorf("wait for container %s: %w", c.ID, err)
 		}
 		if status := resp.GetStatus(); status.GetState() == cri.ContainerState_CONTAINER_EXITED {
-			result := Result{ExitCode: int(status.GetExitCode())}
+			result := Result{ExitCode: int(status.GetExitCode()), Reason: status.GetReason()}
 			result.Stdout, result.Stderr, err = c.Logs()
 			return result, err
 		}
@@ -109,7 +129,7 @@ func (c *Container) Exec(ctx context.Context, command ...string) (Result, error)
 	if err != nil {
 		return Result{}, fmt.Errorf("exec %q in container %s: %w", command, c.ID, err)
 	}
-	return Result{int(resp.GetExitCode()), string(resp.GetStdout()), string(resp.GetStderr())}, nil
+	return Result{ExitCode: int(resp.GetExitCode()), Stdout: string(resp.GetStdout()), Stderr: string(resp.GetStderr())}, nil
 }
 
 // Running tells whether CRI-O counts the container as running.

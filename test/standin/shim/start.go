@@ -79,7 +79,8 @@ func startDaemon(a *Args, socket string) (int, error) {
 		os.Remove(socket)
 		return 0, fmt.Errorf("start the daemon: %w", err)
 	}
-	return cmd.Process.Pid, cmd.Process.Release()
+	pid := cmd.Process.Pid // Release forgets it
+	return pid, cmd.Process.Release()
 }
 
 // makeStateDir makes the sandbox's directory anew, unless its daemon runs.
