@@ -21,7 +21,9 @@ const (
 	crioModule  = "github.com/cri-o/cri-o"
 	crioVersion = "v1.34.0"
 
-	dropIn = "contrib/crio.conf.d/60-erofs.conf"
+	// What of contrib is for /etc/crio/crio.conf.d.
+	dropIn         = "contrib/crio.conf.d/60-erofs.conf"
+	handlersDropIn = "contrib/crio.conf.d/60-kata-erofs.conf"
 )
 
 func checkConfigFiles(_ context.Context, n *Node) []Finding {

@@ -58,7 +58,7 @@ func checkHandlers(_ context.Context, n *Node) []Finding {
 	handlers := n.ours()
 	if len(handlers) == 0 {
 		return []Finding{bad(Problem, "", "CRI-O has no handler of crio-erofs: nothing gives VMs their images as volumes",
-			"copy the handlers out of "+dropIn)}
+			"copy "+handlersDropIn+" to "+crioconfig.DefaultDir)}
 	}
 	var findings []Finding
 	for _, h := range handlers {

@@ -37,6 +37,7 @@ func checkModes(_ context.Context, n *Node) []Finding {
 // checkTrust looks at what the node trusts.
 func checkTrust(ctx context.Context, n *Node) []Finding {
 	path, _ := n.configPath()
+	shown := filepath.Join(filepath.Dir(path), trust.DirName)
 	real, err := n.source.Resolve(filepath.Dir(path))
 	if err != nil {
 		return []Finding{bad(Unknown, "", err.Error(), "")}
@@ -48,24 +49,24 @@ func checkTrust(ctx context.Context, n *Node) []Finding {
 	}
 	entries, err := dir.Entries(ctx)
 	if err != nil {
-		return []Finding{bad(state, dir.Path(), err.Error(), "correct or remove the file")}
+		return []Finding{bad(state, shown, err.Error(), "correct or remove the file")}
 	}
 	var findings []Finding
 	usable := 0
 	for _, e := range entries {
-		if e.Problem != nil {
-			findings = append(findings, bad(state, e.Path, fmt.Sprintf("%s is not trusted: %v", e.Path, e.Problem),
-				"make it anew (crio-erofs trust), add the key that signed it to "+dir.KeysPath()+", or remove it"))
+		if name := filepath.Join(shown, filepath.Base(e.Path)); e.Problem != nil {
+			findings = append(findings, bad(state, name, fmt.Sprintf("%s is not trusted: %v", name, e.Problem),
+				"make it anew (crio-erofs trust), add the key that signed it to "+trust.KeysName+" beside it, or remove it"))
 			continue
 		}
 		usable++
 	}
 	switch {
 	case require != "" && usable == 0:
-		findings = append(findings, bad(Problem, dir.Path(), fmt.Sprintf("handler %s starts only images that the node trusts "+
+		findings = append(findings, bad(Problem, shown, fmt.Sprintf("handler %s starts only images that the node trusts "+
 			"(enforce = \"require\"), and it trusts none", require), "add measurements with crio-erofs trust"))
 	case len(findings) == 0:
-		findings = append(findings, good(dir.Path(), "%d measurements are trusted, all in order", usable))
+		findings = append(findings, good(shown, "%d measurements are trusted, all in order", usable))
 	}
 	return findings
 }
