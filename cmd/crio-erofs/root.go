@@ -4,7 +4,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/crio-erofs/crio-erofs/cmd/crio-erofs/internal/cli"
+	"github.com/crio-erofs/crio-erofs/cmd/crio-erofs/internal/files"
 	"github.com/crio-erofs/crio-erofs/cmd/crio-erofs/internal/images"
+	"github.com/crio-erofs/crio-erofs/cmd/crio-erofs/internal/inspect"
 	"github.com/crio-erofs/crio-erofs/cmd/crio-erofs/internal/node"
 	"github.com/crio-erofs/crio-erofs/cmd/crio-erofs/internal/options"
 	"github.com/crio-erofs/crio-erofs/cmd/crio-erofs/internal/store"
@@ -17,6 +19,9 @@ var groups = []struct {
 	commands  func() []*cobra.Command
 }{
 	{"volumes", "Volumes, as files anywhere:", volumes.Commands},
+	{"files", "What is in volumes and images:", func() []*cobra.Command {
+		return append(inspect.Commands(), files.Commands()...)
+	}},
 	{"images", "Images, and what is known of their volumes:", images.Commands},
 	{"node", "A node:", nodeCommands},
 	{"kata", "What travels between CRI-O and Kata:", options.Commands},

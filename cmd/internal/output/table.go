@@ -25,8 +25,9 @@ type Column struct {
 
 // Table is a block with a heading for each column.
 type Table struct {
-	Columns []Column
-	rows    [][]cell
+	Columns    []Column
+	NoHeadings bool
+	rows       [][]cell
 }
 
 // NewTable returns a table without rows. Names of columns are in capitals, as everywhere in this program.
@@ -42,11 +43,14 @@ func (t *Table) Add(values ...any) {
 }
 
 func (t *Table) write(b *bytes.Buffer, s *Screen) {
-	headings := make([]cell, len(t.Columns))
-	for i, column := range t.Columns {
-		headings[i] = cell{text: column.Name}
+	rows := t.rows
+	if !t.NoHeadings {
+		headings := make([]cell, len(t.Columns))
+		for i, column := range t.Columns {
+			headings[i] = cell{text: column.Name}
+		}
+		rows = append([][]cell{headings}, rows...)
 	}
-	rows := append([][]cell{headings}, t.rows...)
 	widths := t.widths(rows, s.Width)
 	for _, row := range rows {
 		for i, c := range row {

@@ -18,26 +18,36 @@ func NewImage(t *testing.T, arch string) v1.Image {
 	t.Helper()
 	img := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
 	for _, content := range []string{"base", arch} {
-		var buf bytes.Buffer
-		w := tar.NewWriter(&buf)
-		if err := w.WriteHeader(&tar.Header{Name: content, Mode: 0o644, Size: int64(len(content))}); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := io.WriteString(w, content); err != nil {
-			t.Fatal(err)
-		}
-		if err := w.Close(); err != nil {
-			t.Fatal(err)
-		}
-		layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(buf.Bytes())), nil },
-			tarball.WithMediaType(types.OCILayer))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if img, err = mutate.AppendLayers(img, layer); err != nil {
-			t.Fatal(err)
-		}
+		img = addLayer(t, img, Tar(t, &tar.Header{Typeflag: tar.TypeReg, Name: content, Mode: 0o644, Linkname: content}))
 	}
+	return withPlatform(t, img, arch)
+}
+
+// ImageOf makes an image of layers.
+func ImageOf(t *testing.T, layers ...[]byte) v1.Image {
+	t.Helper()
+	img := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
+	for _, layer := range layers {
+		img = addLayer(t, img, layer)
+	}
+	return withPlatform(t, img, "amd64")
+}
+
+func addLayer(t *testing.T, img v1.Image, content []byte) v1.Image {
+	t.Helper()
+	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(content)), nil },
+		tarball.WithMediaType(types.OCILayer))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if img, err = mutate.AppendLayers(img, layer); err != nil {
+		t.Fatal(err)
+	}
+	return img
+}
+
+func withPlatform(t *testing.T, img v1.Image, arch string) v1.Image {
+	t.Helper()
 	file, err := img.ConfigFile()
 	if err != nil {
 		t.Fatal(err)

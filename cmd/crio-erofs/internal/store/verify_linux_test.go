@@ -7,8 +7,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/containers/storage"
-	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/opencontainers/go-digest"
@@ -16,7 +14,6 @@ import (
 
 	"github.com/crio-erofs/crio-erofs/cmd/crio-erofs/internal/clitest"
 	"github.com/crio-erofs/crio-erofs/cmd/crio-erofs/internal/images"
-	"github.com/crio-erofs/crio-erofs/driver"
 	"github.com/crio-erofs/crio-erofs/kata/trust"
 )
 
@@ -27,7 +24,7 @@ func TestStoreVerify(t *testing.T) {
 		t.Skip("the driver needs root")
 	}
 	img := clitest.NewImage(t, "amd64")
-	store := storeOf(t, img)
+	store := clitest.Store(t, img)
 	graphRoot := store.GraphRoot()
 	config := filepath.Join(t.TempDir(), "config.toml")
 	args := []string{"store", "verify", "--graphroot", graphRoot, "--config", config, "--format", "json"}
@@ -108,43 +105,3 @@ func TestStoreVerify(t *testing.T) {
 
 // commands are those of the store, and those that make it trust images.
 func commands() []*cobra.Command { return append(Commands(), images.Commands()...) }
-
-// storeOf makes a store with an image.
-func storeOf(t *testing.T, img v1.Image) storage.Store {
-	t.Helper()
-	dir := t.TempDir()
-	store, err := storage.GetStore(storage.StoreOptions{GraphRoot: filepath.Join(dir, "graph"), RunRoot: filepath.Join(dir, "run"),
-		GraphDriverName: driver.Name})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if _, err := store.Shutdown(true); err != nil {
-			t.Error(err)
-		}
-	})
-	layers, err := img.Layers()
-	if err != nil {
-		t.Fatal(err)
-	}
-	top := ""
-	for _, l := range layers {
-		tar, err := l.Uncompressed()
-		if err != nil {
-			t.Fatal(err)
-		}
-		layer, _, err := store.PutLayer("", top, nil, "", false, nil, tar)
-		if err != nil {
-			t.Fatal(err)
-		}
-		top = layer.ID
-	}
-	config, err := img.ConfigName()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := store.CreateImage(config.Hex, []string{"example.com/app:1"}, top, "", nil); err != nil {
-		t.Fatal(err)
-	}
-	return store
-}

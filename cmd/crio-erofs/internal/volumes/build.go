@@ -45,7 +45,7 @@ OUT appears when it is complete, or not at all. Equal tars give equal volumes, o
 	cmd.Flags().StringVar(&o.diffID, "diff-id", "", "the digest (sha256:…) that the uncompressed tar must have")
 	cmd.Flags().BoolVar(&o.noDiffID, "no-diff-id", false, "do not compute the tar's digest, which takes as long as the tree")
 	cmd.MarkFlagsMutuallyExclusive("diff-id", "no-diff-id")
-	output.AddFlag(cmd, &o.format, report{})
+	output.AddFlag(cmd, &o.format, Report{})
 	return cmd
 }
 
@@ -74,8 +74,8 @@ func (o *buildOptions) run(ctx context.Context, stdout io.Writer, in, out string
 	if err != nil {
 		return fmt.Errorf("build %s: %w", out, err)
 	}
-	r := newReport(d)
-	return o.format.Print(stdout, r, r.fields())
+	r := NewReport(d)
+	return o.format.Print(stdout, r, r.Fields())
 }
 
 // check makes sure that it was the whole tar: what is cut off between two entries looks like the end.

@@ -5,5 +5,5 @@ import "github.com/spf13/cobra"
 
 // Commands returns the commands of this package.
 func Commands() []*cobra.Command {
-	return []*cobra.Command{newBuildCommand(), newMergeCommand(), newVerifyCommand(), newInspectCommand(), newCatTarCommand()}
+	return []*cobra.Command{newBuildCommand(), newMergeCommand(), newVerifyCommand(), newCatTarCommand()}
 }

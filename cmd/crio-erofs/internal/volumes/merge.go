@@ -37,7 +37,7 @@ OUT appears when it is complete, or not at all. Equal layers give an equal volum
 
 // mergeReport is what merge prints.
 type mergeReport struct {
-	report
+	Report
 	SharedBytes int64 `json:"shared_bytes"`
 	CopiedBytes int64 `json:"copied_bytes"`
 }
@@ -61,7 +61,7 @@ func (o *mergeOptions) run(ctx context.Context, stdout io.Writer, out string, pa
 	if err != nil {
 		return fmt.Errorf("merge %s: %w", out, err)
 	}
-	r := mergeReport{report: newReport(d), SharedBytes: stats.SharedBytes, CopiedBytes: stats.CopiedBytes}
-	return o.format.Print(stdout, r, append(r.fields(), output.Pairs("shared_bytes", output.Bytes(r.SharedBytes),
+	r := mergeReport{Report: NewReport(d), SharedBytes: stats.SharedBytes, CopiedBytes: stats.CopiedBytes}
+	return o.format.Print(stdout, r, append(r.Fields(), output.Pairs("shared_bytes", output.Bytes(r.SharedBytes),
 		"copied_bytes", output.Bytes(r.CopiedBytes))...))
 }

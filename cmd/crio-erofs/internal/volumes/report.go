@@ -5,8 +5,8 @@ import (
 	"github.com/crio-erofs/crio-erofs/driver/volume"
 )
 
-// report is what build prints: a volume's description in one level, since scripts want it so.
-type report struct {
+// Report is a volume's description in one level, since scripts want it so.
+type Report struct {
 	RootHash      string        `json:"root_hash,omitempty"`
 	Layout        volume.Layout `json:"layout"`
 	FormatVersion int           `json:"format_version"`
@@ -17,15 +17,17 @@ type report struct {
 	DiffID        string        `json:"diff_id,omitempty"`
 }
 
-func newReport(d *volume.Description) report {
-	r := report{Layout: d.Layout, FormatVersion: d.FormatVersion, Size: d.Size, DiffID: d.DiffID}
+// NewReport returns the report of a volume.
+func NewReport(d *volume.Description) Report {
+	r := Report{Layout: d.Layout, FormatVersion: d.FormatVersion, Size: d.Size, DiffID: d.DiffID}
 	if v := d.Verity; v != nil {
 		r.RootHash, r.DataBlockSize, r.DataBlocks, r.HashOffset = v.RootHash, v.DataBlockSize, v.DataBlocks, v.HashOffset
 	}
 	return r
 }
 
-func (r report) fields() output.Fields {
+// Fields is what people see of the report.
+func (r Report) Fields() output.Fields {
 	fields := output.Pairs("layout", r.Layout, "format_version", r.FormatVersion, "size", output.Bytes(r.Size))
 	if r.RootHash == "" {
 		fields.Add("root_hash", "none: the volume has no verity tree")

@@ -1,0 +1,74 @@
+package clitest
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/containers/storage"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/crio-erofs/crio-erofs/driver"
+)
+
+// Store makes a store with images, which are called example.com/app:1, example.com/app:2 and so on, and leaves it open,
+// as beside CRI-O. It needs root.
+func Store(t *testing.T, images ...v1.Image) storage.Store {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("the driver needs root")
+	}
+	dir := t.TempDir()
+	store, err := storage.GetStore(storage.StoreOptions{GraphRoot: filepath.Join(dir, "graph"), RunRoot: filepath.Join(dir, "run"),
+		GraphDriverName: driver.Name})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if _, err := store.Shutdown(true); err != nil {
+			t.Error(err)
+		}
+	})
+	for i, img := range images {
+		addImage(t, store, img, fmt.Sprintf("example.com/app:%d", i+1))
+	}
+	return store
+}
+
+// addImage puts an image into a store, as a pull does. Layers that are there are shared.
+func addImage(t *testing.T, store storage.Store, img v1.Image, name string) {
+	t.Helper()
+	layers, err := img.Layers()
+	if err != nil {
+		t.Fatal(err)
+	}
+	top := ""
+	for _, l := range layers {
+		diffID, err := l.DiffID()
+		if err != nil {
+			t.Fatal(err)
+		}
+		id := digest.Canonical.FromString(top + diffID.String()).Encoded()
+		if store.Exists(id) {
+			top = id
+			continue
+		}
+		tar, err := l.Uncompressed()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := store.PutLayer(id, top, nil, "", false, nil, tar); err != nil {
+			t.Fatal(err)
+		}
+		top = id
+	}
+	config, err := img.ConfigName()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := store.CreateImage(config.Hex, []string{name}, top, "", nil); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,87 @@
+package nodestore
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/containers/storage"
+
+	"github.com/crio-erofs/crio-erofs/driver"
+)
+
+// Store is a node's container storage as it was when it was read.
+type Store struct {
+	*driver.Reader
+	GraphRoot  string
+	Images     []*storage.Image
+	Containers []*Container
+	Layers     map[string]driver.StoredLayer // by id
+
+	// Unread is what of the driver's records could not be read.
+	Unread error
+}
+
+// Open reads the storage at graphRoot.
+func Open(graphRoot string) (*Store, error) {
+	r, err := driver.NewReader(filepath.Join(graphRoot, driver.Name))
+	if errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("%w; --graphroot says where the node's container storage is", err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{Reader: r, GraphRoot: graphRoot, Layers: map[string]driver.StoredLayer{}}
+	// Layers last: whatever an image or container that was read stands on is there, unless it has been removed since.
+	if err := readRecords(s.recordPath("images", "images.json"), &s.Images); err != nil {
+		return nil, err
+	}
+	if err := s.readContainers(); err != nil {
+		return nil, err
+	}
+	layers, err := r.Layers()
+	s.Unread = err
+	for _, l := range layers {
+		s.Layers[l.ID] = l
+	}
+	return s, nil
+}
+
+// recordPath returns where containers/storage 1.58 keeps its records, <graphroot>/<driver>-<kind> (store.go, load).
+func (s *Store) recordPath(kind string, names ...string) string {
+	return filepath.Join(append([]string{s.GraphRoot, driver.Name + "-" + kind}, names...)...)
+}
+
+// readRecords reads a list that containers/storage keeps as JSON. It is empty if the file is not there.
+func readRecords[T any](path string, list *[]T) error {
+	b, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var more []T
+	if err := json.Unmarshal(b, &more); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	*list = append(*list, more...)
+	return nil
+}
+
+// Chain returns the layers that a layer stands on, itself first. It ends where a layer is not in this store.
+func (s *Store) Chain(id string) []driver.StoredLayer {
+	var chain []driver.StoredLayer
+	for len(chain) < len(s.Layers) {
+		l, ok := s.Layers[id]
+		if !ok {
+			break
+		}
+		chain = append(chain, l)
+		id = l.Parent
+	}
+	return chain
+}
