@@ -67,8 +67,14 @@ func newCommand() *cobra.Command {
 	}
 	cmd.PersistentFlags().StringVar(&logLevel, "log-level", "info", "debug, info, warning or error")
 	cmd.AddCommand(newNRICommand(), newOCICommand(), newAnnotationsCommand(), newVersionCommand())
+	for _, newBuildCommand := range buildCommands {
+		cmd.AddCommand(newBuildCommand())
+	}
 	return cmd
 }
+
+// buildCommands are for the build only, see manual.go.
+var buildCommands []func() *cobra.Command
 
 func newVersionCommand() *cobra.Command {
 	return &cobra.Command{

@@ -38,5 +38,11 @@ func newCommand() *cobra.Command {
 			root.AddCommand(cmd)
 		}
 	}
+	for _, newBuildCommand := range buildCommands {
+		root.AddCommand(newBuildCommand())
+	}
 	return root
 }
+
+// buildCommands are for the build only, see manual.go.
+var buildCommands []func() *cobra.Command
