@@ -17,7 +17,7 @@ FUZZTIME ?= 30s
 
 .PHONY: help
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## Build bin/: crio-erofs, crio-erofs-hook and containerd-shim-kata-erofs-v2
@@ -34,25 +34,37 @@ deps: ## Install the Debian packages that building, tests and demo need (as root
 	@test/env/deps.sh build
 	@test/env/deps.sh run
 
-EXAMPLES := $(DESTDIR)$(PREFIX)/share/crio-erofs/examples
+.PHONY: manual
+manual: ## Write the manual pages and shell completions to bin/manual
+	@GO=$(GO) contrib/packaging/manual.sh $(BIN)/manual $(VERSION)
 
-# Handlers of contrib/crio.conf.d beside kata-erofs: each has the shim under its own name.
-HANDLERS := kata-erofs-layer kata-erofs-guest-pull
+# What has been installed, for the next installation and for uninstall.
+MANIFEST := $(PREFIX)/share/crio-erofs/installed
+
+# $(call install,PART) lays PART out and copies it. The layout stays: a message may refer to it.
+define install
+	@rm -rf $(BIN)/install-$(1)
+	@contrib/packaging/stage.sh $(1) $(BIN)/install-$(1) $(PREFIX)
+	@contrib/packaging/install.sh install $(BIN)/install-$(1) "$(DESTDIR)/" $(MANIFEST)-$(1)
+endef
 
 .PHONY: install
-install: build crio ## Install the programs and the samples of contrib/ (PREFIX, DESTDIR)
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)/opt/nri/plugins $(EXAMPLES)
-	install -m 755 $(BIN)/crio-erofs $(BIN)/crio-erofs-hook $(BIN)/containerd-shim-kata-erofs-v2 \
-		$(BIN)/crio $(BIN)/pinns $(DESTDIR)$(PREFIX)/bin/
-	for handler in $(HANDLERS); do \
-		ln -sfn containerd-shim-kata-erofs-v2 $(DESTDIR)$(PREFIX)/bin/containerd-shim-$$handler-v2; \
+install: install-node install-crio ## Install everything below DESTDIR, programs below PREFIX (docs/install.md)
+
+.PHONY: install-node
+install-node: build manual ## Install everything but CRI-O
+	$(call install,node)
+
+.PHONY: install-crio
+install-crio: crio manual ## Install CRI-O with the driver, and its units
+	$(call install,crio)
+
+.PHONY: uninstall
+uninstall: ## Remove what was installed, except for configuration that was changed
+	@for part in crio node; do \
+		[ ! -e "$(DESTDIR)$(MANIFEST)-$$part" ] || \
+			contrib/packaging/install.sh uninstall "$(DESTDIR)/" $(MANIFEST)-$$part || exit 1; \
 	done
-	ln -sfn $(PREFIX)/bin/crio-erofs-hook $(DESTDIR)/opt/nri/plugins/10-crio-erofs
-	install -D -m 644 -t $(DESTDIR)/usr/share/containers/oci/hooks.d contrib/hooks.d/60-crio-erofs-guard.json
-	sed -i 's,/usr/local/,$(PREFIX)/,' $(DESTDIR)/usr/share/containers/oci/hooks.d/60-crio-erofs-guard.json
-	cd contrib && find config crio.conf.d hooks.d-podman kubernetes nri storage systemd -type f -exec install -D -m 644 {} $(EXAMPLES)/{} \;
-	sed -i 's,/usr/local/,$(PREFIX)/,' $(EXAMPLES)/crio.conf.d/60-kata-erofs.conf \
-		$(EXAMPLES)/systemd/crio.service.d/10-erofs.conf
 
 .PHONY: demo
 demo: deps ## Pull an image and run it under runc and in a VM, from nothing; ends with "demo: ok"

@@ -2,12 +2,13 @@
 # Builds CRI-O, unforked, with the erofs graph driver compiled in, and its helper pinns.
 #
 #   build.sh OUTDIR
+#   build.sh --source     prints the folder of CRI-O's source in the module cache
 #
 # CRI-O's module is vendored, because "go build -overlay" does not add files to the module cache, and overlay/erofs.go
 # is laid over its main package. Nothing is done again whose inputs did not change.
 set -eu
 
-out=$(mkdir -p "$1" && cd "$1" && pwd)
+[ "$1" = --source ] || out=$(mkdir -p "$1" && cd "$1" && pwd)
 cd "$(dirname "$0")"
 here=$(pwd)
 go=${GO:-go}
@@ -37,6 +38,11 @@ fail() {
 	echo "contrib/crio/build.sh: $*" >&2
 	exit 1
 }
+
+if [ "$1" = --source ]; then
+	module_dir
+	exit
+fi
 
 # check_sums makes sure that the hashes of modules without checksum database entry are CRI-O's.
 check_sums() {

@@ -1,0 +1,107 @@
+#!/bin/sh
+# Lays out what is installed below a directory: the one list of files for "make install" and for the packages.
+#
+#   stage.sh node|crio STAGE PREFIX
+#
+# node: everything but CRI-O. crio: CRI-O with the driver, and its units. BIN (default bin), MANUAL (pages and completions,
+# default BIN/manual), ZSH (where zsh looks for completions) and CNI (the distribution's CNI plugins) may be set.
+#
+# What is below STAGE/etc is configuration: install.sh and the packages never overwrite a changed one.
+set -eu
+
+if [ $# != 3 ]; then
+	echo "usage: $0 node|crio STAGE PREFIX" >&2
+	exit 2
+fi
+part=$1
+stage=$2
+prefix=$3
+cd "$(dirname "$0")/../.."
+bin=${BIN:-bin}
+manual=${MANUAL:-$bin/manual}
+zsh=${ZSH:-$prefix/share/zsh/site-functions}
+
+# put MODE TO FROM... copies files into the directory TO; "/usr/local/" in a text becomes the prefix.
+put() {
+	mode=$1
+	to=$stage$2
+	shift 2
+	install -d -m 755 "$to"
+	install -m "$mode" -t "$to" "$@"
+	[ "$mode" = 755 ] || for file; do
+		sed -i "s,/usr/local/,$prefix/,g" "$to/${file##*/}"
+	done
+}
+
+# link TO TARGET
+link() {
+	install -d -m 755 "$(dirname "$stage$1")"
+	ln -sfn "$2" "$stage$1"
+}
+
+# tree TO FROM copies a directory's files.
+tree() {
+	(cd "$2" && find . -type f ! -name '*.go' ! -name 'go.*' -printf '%P\n') | while read -r file; do
+		put 644 "$(dirname "$1/$file")" "$2/$file"
+	done
+}
+
+node() {
+	put 755 "$prefix/bin" "$bin/crio-erofs" "$bin/crio-erofs-hook" "$bin/containerd-shim-kata-erofs-v2"
+	# Each handler has the shim under its own name.
+	sed -n 's,^runtime_path = ".*/\(.*\)"$,\1,p' contrib/crio.conf.d/60-kata-erofs.conf | while read -r shim; do
+		[ "$shim" = containerd-shim-kata-erofs-v2 ] || link "$prefix/bin/$shim" containerd-shim-kata-erofs-v2
+	done
+	link /opt/nri/plugins/10-crio-erofs "$prefix/bin/crio-erofs-hook"
+	put 644 /etc/nri/conf.d contrib/nri/conf.d/10-crio-erofs.conf
+	put 644 /etc/crio-erofs contrib/config/config.toml
+	put 644 /etc/crio/crio.conf.d contrib/crio.conf.d/60-kata-erofs.conf
+	put 644 /usr/share/containers/oci/hooks.d contrib/hooks.d/60-crio-erofs-guard.json
+	put 644 "$prefix/lib/systemd/system" contrib/systemd/crio-erofs-hook.service
+	put 644 "$prefix/lib/systemd/system/crio.service.d" contrib/systemd/crio.service.d/10-erofs.conf
+	put 644 "$prefix/share/crio-erofs/crio.conf.d" contrib/crio.conf.d/60-erofs.conf
+	for samples in hooks.d-podman kubernetes openshift storage grafana; do
+		[ ! -d "contrib/$samples" ] || tree "$prefix/share/crio-erofs/$samples" "contrib/$samples"
+	done
+	documents crio-erofs README.md docs/*.md
+	for page in "$manual"/man/man*/*; do
+		section=${page##*.}
+		put 644 "$prefix/share/man/man$section" "$page"
+	done
+	put 644 "$prefix/share/bash-completion/completions" "$manual"/completions/bash/*
+	put 644 "$zsh" "$manual"/completions/zsh/*
+	put 644 "$prefix/share/fish/vendor_completions.d" "$manual"/completions/fish/*
+}
+
+crio() {
+	# CRI-O's own files come out of its module, as they are but for the path.
+	source=$(contrib/crio/build.sh --source)
+	put 755 "$prefix/bin" "$bin/crio" "$bin/pinns"
+	put 644 "$prefix/lib/systemd/system" "$source/contrib/systemd/crio.service" "$source/contrib/systemd/crio-wipe.service"
+	for page in 5 8; do
+		put 644 "$prefix/share/man/man$page" "$manual"/crio/*."$page"
+	done
+	put 644 "$prefix/share/bash-completion/completions" "$source/completions/bash/crio"
+	put 644 "$zsh" "$source/completions/zsh/_crio"
+	put 644 "$prefix/share/fish/vendor_completions.d" "$source/completions/fish/crio.fish"
+	documents cri-o-erofs contrib/crio/README.md "$source/LICENSE"
+	[ -n "${CNI:-}" ] || return 0 # the rest is for packages: an admin who builds has a configured CRI-O, or makes one
+	put 644 /etc/crio contrib/packaging/crio/policy.json
+	put 644 /etc/crio/crio.conf.d contrib/packaging/crio/10-crio.conf.in
+	sed "s,@CNI@,$CNI," "$stage/etc/crio/crio.conf.d/10-crio.conf.in" >"$stage/etc/crio/crio.conf.d/10-crio.conf"
+	rm "$stage/etc/crio/crio.conf.d/10-crio.conf.in"
+}
+
+# documents PACKAGE FILE... puts documents and the licence of our own.
+documents() {
+	package=$1
+	shift
+	put 644 "$prefix/share/doc/$package" "$@" contrib/packaging/copyright
+}
+
+case $part in
+node | crio) "$part" ;;
+*)
+	echo "$0: there is no part $part" >&2
+	exit 2 ;;
+esac
