@@ -66,6 +66,10 @@ uninstall: ## Remove what was installed, except for configuration that was chang
 			contrib/packaging/install.sh uninstall "$(DESTDIR)/" $(MANIFEST)-$$part || exit 1; \
 	done
 
+.PHONY: packages
+packages: build crio manual ## Make Debian and RPM packages in bin/packages
+	@GO=$(GO) contrib/packaging/packages.sh $(BIN)/packages $(VERSION)
+
 .PHONY: demo
 demo: deps ## Pull an image and run it under runc and in a VM, from nothing; ends with "demo: ok"
 	@$(MAKE) --no-print-directory build crio

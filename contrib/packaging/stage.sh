@@ -41,7 +41,7 @@ link() {
 
 # tree TO FROM copies a directory's files.
 tree() {
-	(cd "$2" && find . -type f ! -name '*.go' ! -name 'go.*' -printf '%P\n') | while read -r file; do
+	(cd "$2" && find . -type f ! -name '*.go' ! -name '*.sh' ! -name 'go.*' ! -name Containerfile -printf '%P\n') | while read -r file; do
 		put 644 "$(dirname "$1/$file")" "$2/$file"
 	done
 }
@@ -60,7 +60,7 @@ node() {
 	put 644 "$prefix/lib/systemd/system" contrib/systemd/crio-erofs-hook.service
 	put 644 "$prefix/lib/systemd/system/crio.service.d" contrib/systemd/crio.service.d/10-erofs.conf
 	put 644 "$prefix/share/crio-erofs/crio.conf.d" contrib/crio.conf.d/60-erofs.conf
-	for samples in hooks.d-podman kubernetes openshift storage grafana; do
+	for samples in grafana hooks.d-podman kubernetes openshift prometheus selinux storage; do
 		[ ! -d "contrib/$samples" ] || tree "$prefix/share/crio-erofs/$samples" "contrib/$samples"
 	done
 	documents crio-erofs README.md docs/*.md
