@@ -29,6 +29,7 @@ type Driver struct {
 	options  options
 	verified verified
 	records  records
+	failures failures
 	lock     *lockfile.LockFile
 	refs     *graphdriver.RefCounter
 

@@ -1,6 +1,8 @@
 package driver
 
 import (
+	"time"
+
 	graphdriver "github.com/containers/storage/drivers"
 
 	"github.com/crio-erofs/crio-erofs/driver/volume"
@@ -27,5 +29,11 @@ func DiscardImage(d graphdriver.Driver, holder string, bad volume.FileID) error 
 // BeRelease has the driver be one that writes this version of the store.
 func BeRelease(version int) (before int) {
 	before, storeVersion = storeVersion, version
+	return before
+}
+
+// RetryImages says after what time an image volume that could not be made is tried again.
+func RetryImages(after time.Duration) (before time.Duration) {
+	before, retryImage = retryImage, after
 	return before
 }

@@ -116,6 +116,7 @@ func faultProcess(root string, options []string) error {
 	if err := trap.Arm(true); err != nil {
 		return err
 	}
+	driver.RetryImages(0)
 	d, err := openDriver(root, options...)
 	if err != nil {
 		return err

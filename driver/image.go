@@ -43,18 +43,27 @@ func (d *Driver) addImage(m *volume.Manifest, chain []*layer) {
 		m.Image = &m.Volumes[0]
 		return
 	}
-	key, holder := imageKey(m.Volumes), d.imageHolder(chain)
-	v := d.findImage(holder, key)
-	if v == nil {
-		var err error
-		if v, err = d.makeImage(holder, key, m.Volumes); err != nil {
-			logrus.Errorf("No image volume for container %s: %v", m.ID, err)
-			m.NoImage = fmt.Sprintf("making the image volume failed: %v", err)
-			return
-		}
+	v, err := d.imageVolume(imageKey(m.Volumes), d.imageHolder(chain), m.Volumes)
+	if err != nil {
+		logrus.Errorf("No image volume for container %s: %v", m.ID, err)
+		m.NoImage = fmt.Sprintf("making the image volume failed: %v", err)
+		return
 	}
 	v.LayerID, v.DiffID = m.Volumes[len(m.Volumes)-1].LayerID, ""
 	m.Image = v
+}
+
+// imageVolume returns the image volume of this key that a layer holds, and makes it if it is not there.
+func (d *Driver) imageVolume(key, holder string, volumes []volume.ManifestVolume) (*volume.ManifestVolume, error) {
+	if v := d.findImage(holder, key); v != nil {
+		return v, nil
+	}
+	if err := d.failures.recent(key); err != nil {
+		return nil, err
+	}
+	v, err := d.makeImage(holder, key, volumes)
+	d.failures.note(key, err)
+	return v, err
 }
 
 // whyNoImage says why there can be no image volume for the manifest's volumes.

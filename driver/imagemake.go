@@ -17,7 +17,12 @@ import (
 // taken only to publish it. Who makes the same one at the same time, in whatever process, waits for the first and takes
 // its.
 func (d *Driver) makeImage(holder, key string, volumes []volume.ManifestVolume) (_ *volume.ManifestVolume, err error) {
-	lock, err := lockDir(d.layerDir(holder), unix.LOCK_EX)
+	// Where each container holds the volume, as of images in additional image stores, there is no layer for all to lock.
+	lockable := d.layerDir(holder)
+	if volumes[len(volumes)-1].LayerID != holder {
+		lockable = d.volumesDir()
+	}
+	lock, err := lockDir(lockable, unix.LOCK_EX)
 	if err != nil {
 		return nil, err
 	}

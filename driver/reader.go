@@ -14,15 +14,19 @@ type Reader struct {
 	driver Driver // of which only what reads records is used
 }
 
-// NewReader returns a reader of the store at home, <graphroot>/erofs.
-func NewReader(home string) (*Reader, error) {
-	r := &Reader{driver: Driver{store: store{home: home}}}
+// NewReader returns a reader of the store at home, <graphroot>/erofs. Images may have layers in additional image stores,
+// whose graph roots are given (erofs.imagestore).
+func NewReader(home string, imageStores ...string) (*Reader, error) {
+	r := &Reader{driver: Driver{store: store{home: home}, options: options{imageStores: imageStores}}}
 	var file versionFile
 	if err := readJSON(r.driver.versionPath(), &file); err != nil {
 		return nil, fmt.Errorf("%w: is %s the store of storage driver %s?", err, home, Name)
 	}
 	if !isKnown(file.Version) {
 		return nil, fmt.Errorf("store %s has version %d, and this program knows %s only", home, file.Version, knownVersions())
+	}
+	if err := r.driver.openImageStores(); err != nil {
+		return nil, err
 	}
 	return r, nil
 }

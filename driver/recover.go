@@ -16,6 +16,7 @@ import (
 func (d *Driver) recover() error {
 	for _, step := range []func() error{
 		d.clearTmp, d.recoverLayers, d.recoverQuotas, d.recoverVolumes, d.releaseAllMounts, d.recoverDevices,
+		d.recoverTemplates,
 	} {
 		if err := step(); err != nil {
 			return fmt.Errorf("clean up store %s: %w", d.home, err)

@@ -19,8 +19,12 @@ import (
 const (
 	rwBlockSize = 4096
 
-	// rwTemplateVersion is in the names of templates, and changes with mkfsArgs.
-	rwTemplateVersion = 1
+	// rwTemplateName is that of a template of a version and a size.
+	rwTemplateName = "ext4-%d-%d.img"
+
+	// rwTemplateVersion is in the names of templates, and changes with mkfsArgs. Those of version 1 were not synced before
+	// they got their names: a power failure may have left zeros.
+	rwTemplateVersion = 2
 )
 
 // mkfsArgs are for every writable layer. Features are named one by one, so that neither /etc/mke2fs.conf nor the
@@ -102,9 +106,28 @@ func (d *Driver) makeRWLayer(path, label string) (err error) {
 	return nil
 }
 
+// recoverTemplates removes templates of other versions of the driver.
+func (d *Driver) recoverTemplates() error {
+	names, err := namesIn(d.templatesDir())
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		var version int
+		var size int64
+		if _, err := fmt.Sscanf(name, rwTemplateName, &version, &size); err != nil || version == rwTemplateVersion {
+			continue
+		}
+		if err := removeAll(filepath.Join(d.templatesDir(), name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // rwTemplate returns an empty writable layer of the configured size.
 func (d *Driver) rwTemplate() (path string, err error) {
-	path = filepath.Join(d.templatesDir(), fmt.Sprintf("ext4-%d-%d.img", rwTemplateVersion, d.options.rwSize))
+	path = filepath.Join(d.templatesDir(), fmt.Sprintf(rwTemplateName, rwTemplateVersion, d.options.rwSize))
 	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
 		return path, err
 	}

@@ -159,6 +159,7 @@ func testImageStore(t *testing.T, base string, images int, options []string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	checkReader(t, s, filepath.Join(own, "graph"), root, committed)
 	got, want := tree(t, mountContainer(t, s, again.ID)), "/above ---------- above\n/below ---------- changed"
 	if got != want {
 		t.Errorf("container of the committed image has %q", got)
@@ -179,6 +180,26 @@ func testImageStore(t *testing.T, base string, images int, options []string) {
 	}
 	if after := allFiles(t, root); !reflect.DeepEqual(before, after) {
 		t.Error("the other store was written to")
+	}
+}
+
+// checkReader has an image described whose lower layers are in another store, as programs beside CRI-O see it.
+func checkReader(t *testing.T, s storage.Store, graph, imageStore, image string) {
+	t.Helper()
+	i, err := s.Image(image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := driver.NewReader(filepath.Join(graph, driver.Name), imageStore)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := r.DescribeImage(i.TopLayer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(m.Volumes) != 3 || !strings.HasPrefix(m.Volumes[0].Path, imageStore) || !strings.HasPrefix(m.Volumes[2].Path, graph) {
+		t.Errorf("the image is described as %+v", m)
 	}
 }
 

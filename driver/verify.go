@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"sync"
 	"time"
@@ -32,10 +33,22 @@ func (v *verified) file(id volume.FileID) *checkedFile {
 	defer v.mu.Unlock()
 	f := v.files[id]
 	if f == nil {
+		if len(v.files) >= maxEntries { // of volumes that are gone, most of them: the others are checked once more
+			maps.DeleteFunc(v.files, func(_ volume.FileID, f *checkedFile) bool { return f.idle() })
+		}
 		f = &checkedFile{}
 		v.files[id] = f
 	}
 	return f
+}
+
+// idle says whether nobody is checking the file.
+func (f *checkedFile) idle() bool {
+	if !f.mu.TryLock() {
+		return false
+	}
+	f.mu.Unlock()
+	return true
 }
 
 // verify checks all of a volume against its root hash, unless this process has done so and the file has not been

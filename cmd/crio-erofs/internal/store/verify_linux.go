@@ -27,6 +27,7 @@ import (
 
 type storeVerifyOptions struct {
 	graphRoot string
+	others    []string // additional image stores
 	config    string
 	require   bool
 	format    output.Format
@@ -55,6 +56,7 @@ if an image has no trusted measurement.`,
 		},
 	}
 	cmd.Flags().StringVar(&o.graphRoot, "graphroot", cli.DefaultGraphRoot, "the node's container storage")
+	cmd.Flags().StringSliceVar(&o.others, "imagestore", nil, "an additional image store that images have layers in (erofs.imagestore)")
 	cmd.Flags().StringVar(&o.config, "config", modes.DefaultPath, "the node's configuration file")
 	cmd.Flags().BoolVar(&o.require, "require", false, "every image must have a trusted measurement")
 	output.AddFlag(cmd, &o.format, storeVerdict{})
@@ -97,7 +99,7 @@ type imageVerdict struct {
 }
 
 func (o *storeVerifyOptions) run(ctx context.Context, stdout io.Writer) error {
-	r, err := driver.NewReader(filepath.Join(o.graphRoot, driver.Name))
+	r, err := driver.NewReader(filepath.Join(o.graphRoot, driver.Name), o.others...)
 	if err != nil {
 		return err
 	}
