@@ -17,7 +17,7 @@ FUZZTIME ?= 30s
 
 .PHONY: help
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## Build bin/: crio-erofs, crio-erofs-hook and containerd-shim-kata-erofs-v2
@@ -108,6 +108,11 @@ test-kata: deps ## Run what make test has of Kata: wire types, dialects, shim, a
 	$(GO) test -count=1 -timeout 25m ./kata/... ./hooks/... ./test/standin/...
 	$(GO) test -count=1 -timeout 25m -run 'TestKata|TestVM|TestGuard' ./test/crio
 	cd test/katacompat && $(GO) test -count=1 ./...
+
+.PHONY: test-consumers
+test-consumers: ## Hold policy, init data and reference values against Kata's and Trustee's own code (needs cargo)
+	cargo build --locked --all-features --manifest-path test/policy/consumers/Cargo.toml --target-dir $(CACHE)/consumers
+	cd test/policy && $(GO) test -count=1 -v -run '^(TestKataAgent|TestTrustee)$$' .
 
 .PHONY: fuzz
 fuzz: ## Run every fuzz target for FUZZTIME (30s) each

@@ -159,4 +159,8 @@ erofs_copy_path(rest) if {
 	regex.match(concat("", [prefix, rest]), input.path)
 }
 
-erofs_no_way_up(path) if not regex.match("(^|/)\\.\\.($|/)", path)
+# "not" is true of what is no string at all, so that is asked first.
+erofs_no_way_up(path) if {
+	is_string(path)
+	not regex.match("(^|/)\\.\\.($|/)", path)
+}

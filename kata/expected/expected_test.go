@@ -141,8 +141,8 @@ func TestReferenceValues(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := map[string][]string{
-		"crio-erofs/sha256:c/layer-verity": {fmt.Sprintf("%064x", 1), fmt.Sprintf("%064x", 2)},
-		"crio-erofs/sha256:c/image-verity": {fmt.Sprintf("%064x", 9)},
+		"crio-erofs/sha256-c/layer-verity": {fmt.Sprintf("%064x", 1), fmt.Sprintf("%064x", 2)},
+		"crio-erofs/sha256-c/image-verity": {fmt.Sprintf("%064x", 9)},
 	}
 	if !reflect.DeepEqual(values, want) {
 		t.Errorf("%v; want %v", values, want)

@@ -5,11 +5,13 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"strings"
 
 	"github.com/pelletier/go-toml/v2"
 
 	"github.com/crio-erofs/crio-erofs/contrib/policy"
 	"github.com/crio-erofs/crio-erofs/driver/measure"
+	"github.com/crio-erofs/crio-erofs/kata"
 )
 
 const (
@@ -75,17 +77,23 @@ func ParseInitData(b []byte) (map[string]string, error) {
 	return d.Data, nil
 }
 
+// ReferenceName is under what name Trustee knows an image's root hashes for a mode. It has no colon: the stores that keep
+// values in files or in a database refuse such names (trustee deps/key-value-storage/src/lib.rs, is_valid_key).
+func ReferenceName(m *measure.Measurement, mode kata.Mode) string {
+	return "crio-erofs/" + strings.Replace(m.ConfigDigest, ":", "-", 1) + "/" + string(mode)
+}
+
 // ReferenceValues returns a message for Trustee's reference value provider service with the root hashes of every image's
 // volumes (trustee rvps, extractor "sample": names with lists of values).
 func ReferenceValues(images []*measure.Measurement) ([]byte, error) {
 	values := map[string][]string{}
 	for _, m := range images {
-		name := "crio-erofs/" + m.ConfigDigest
 		for _, r := range Rootfses(m) {
-			for _, v := range r.Volumes {
-				key := name + "/" + string(r.Mode)
-				values[key] = append(values[key], v.Verity.RootHash)
+			hashes := make([]string, len(r.Volumes))
+			for i, v := range r.Volumes {
+				hashes[i] = v.Verity.RootHash
 			}
+			values[ReferenceName(m, r.Mode)] = hashes
 		}
 	}
 	payload, err := json.Marshal(values)

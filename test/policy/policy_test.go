@@ -38,7 +38,7 @@ type object = map[string]any
 
 // request is what the agent is asked, as its protocol buffers look in JSON (kata-containers src/agent/src/policy.rs).
 func request(options [][]string) object {
-	var storages []any
+	storages := []any{}
 	for _, o := range options {
 		storages = append(storages, object{"driver": "scsi", "driver_options": []string{}, "source": "0:1", "fstype": "erofs",
 			"options": o, "mount_point": mountPoint, "fs_group": nil, "shared": false})
@@ -89,13 +89,21 @@ func storageOptions(t *testing.T, m *measure.Measurement) (layers, image [][]str
 	return s.Rootfs[0].Options, s.Rootfs[1].Options
 }
 
-// TestCreateContainer asks with every version of Rego for containers of the images and for others.
-func TestCreateContainer(t *testing.T) {
-	app, pause := measurement(1, 3), measurement(2, 1)
-	policy, err := expected.Policy([]*measure.Measurement{app, pause})
-	if err != nil {
-		t.Fatal(err)
-	}
+// createCase is a request for a container, and whether the policy of app and pause is to allow it.
+type createCase struct {
+	name  string
+	allow bool
+	input object
+}
+
+// appAndPause returns the measurements that the policy is of.
+func appAndPause() []*measure.Measurement {
+	return []*measure.Measurement{measurement(1, 3), measurement(2, 1)}
+}
+
+func createCases(t *testing.T) []createCase {
+	t.Helper()
+	app, pause := appAndPause()[0], appAndPause()[1]
 	layers, image := storageOptions(t, app)
 	otherLayers, otherImage := storageOptions(t, measurement(3, 3))
 	pauseLayers, _ := storageOptions(t, pause)
@@ -108,11 +116,7 @@ func TestCreateContainer(t *testing.T) {
 	edit := func(i int, key string, value any) object {
 		return change(func(r object) { storage(r, i)[key] = value })
 	}
-	for _, tt := range []struct {
-		name  string
-		allow bool
-		input object
-	}{
+	return []createCase{
 		{"layers", true, request(layers)},
 		{"image volume", true, request(image)},
 		{"pause", true, request(pauseLayers)},
@@ -154,7 +158,16 @@ func TestCreateContainer(t *testing.T) {
 		{"tmpfs over a program", false, change(func(r object) { r["OCI"].(object)["Mounts"] = []any{mount("/usr", "tmpfs")} })},
 		{"shared mounts", false, change(func(r object) { r["shared_mounts"] = []any{object{"name": "x"}} })},
 		{"devices", false, change(func(r object) { r["devices"] = []any{object{"id": "x"}} })},
-	} {
+	}
+}
+
+// TestCreateContainer asks with every version of Rego for containers of the images and for others.
+func TestCreateContainer(t *testing.T) {
+	policy, err := expected.Policy(appAndPause())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range createCases(t) {
 		for _, version := range []ast.RegoVersion{ast.RegoV0, ast.RegoV1} {
 			if got := eval(t, version, policy, "CreateContainerRequest", tt.input); got != tt.allow {
 				t.Errorf("%s (Rego %s): allowed is %t", tt.name, version, got)
@@ -183,17 +196,16 @@ func symlink(path, target string) object {
 	return object{"path": path, "file_type": "Symlink", "symlink_target": target}
 }
 
-func TestOtherRequests(t *testing.T) {
-	policy, err := expected.Policy([]*measure.Measurement{measurement(1, 2)})
-	if err != nil {
-		t.Fatal(err)
-	}
+// otherCase is another request, and whether any of our policies is to allow it.
+type otherCase struct {
+	rule  string
+	input any
+	allow bool
+}
+
+func otherCases() []otherCase {
 	const dir = "/run/kata-containers/shared/containers/"
-	for _, tt := range []struct {
-		rule  string
-		input any
-		allow bool
-	}{
+	return []otherCase{
 		{"CopyFileRequest", copyFile("Regular", dir+copied+"resolv.conf"), true},
 		{"CopyFileRequest", copyFile("Regular", dir+"passthrough/"+copied+"resolv.conf"), true},
 		{"CopyFileRequest", copyFile("Directory", dir+copied+"serviceaccount"), true},
@@ -215,9 +227,18 @@ func TestOtherRequests(t *testing.T) {
 		{"CopyFileRequest", symlink(dir+copied+"x/y", "/passthrough/"+cid), false},
 		{"CopyFileRequest", symlink(dir+"passthrough/"+cid+"/x", "rootfs"), false},
 		{"CopyFileRequest", copyFile("Symlink", dir+copied+"x/y"), false},
+		{"CopyFileRequest", object{"path": dir + copied + "x/y", "file_type": "Symlink", "symlink_target": nil}, false},
 		{"SetPolicyRequest", object{"policy": "x"}, false}, {"ExecProcessRequest", object{}, false},
 		{"StartContainerRequest", object{"container_id": cid}, true},
-	} {
+	}
+}
+
+func TestOtherRequests(t *testing.T) {
+	policy, err := expected.Policy(appAndPause())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range otherCases() {
 		for _, version := range []ast.RegoVersion{ast.RegoV0, ast.RegoV1} {
 			if got := eval(t, version, policy, tt.rule, tt.input); got != tt.allow {
 				t.Errorf("%s %v (Rego %s): allowed is %t", tt.rule, tt.input, version, got)
