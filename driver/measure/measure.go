@@ -17,6 +17,8 @@ import (
 type Image struct {
 	Name           string
 	ManifestDigest string
+	ManifestType   string
+	ManifestSize   int64
 	ConfigDigest   string
 	Platform       string
 	Layers         []Blob // lowest first
@@ -77,7 +79,8 @@ func Measure(ctx context.Context, img *Image, opts Options) (_ *Measurement, err
 		return nil, err
 	}
 	m := &Measurement{
-		Version: Version, Image: img.Name, ManifestDigest: img.ManifestDigest, ConfigDigest: img.ConfigDigest,
+		Version: Version, Image: img.Name, ManifestDigest: img.ManifestDigest,
+		ManifestType: img.ManifestType, ManifestSize: img.ManifestSize, ConfigDigest: img.ConfigDigest,
 		Platform: img.Platform, Layout: opts.Layout, FormatVersion: erofs.FormatVersion,
 	}
 	for _, b := range img.Layers {

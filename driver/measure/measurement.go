@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"unicode"
 
 	"github.com/crio-erofs/crio-erofs/driver/volume"
 )
@@ -18,6 +19,9 @@ const (
 
 	// MaxSize bounds what is read of a measurement: 500 layers, which is overlayfs's limit, of under 1 KiB each fit.
 	MaxSize = 1 << 20
+
+	// maxText bounds names and reasons.
+	maxText = 4096
 )
 
 // Measurement says which volumes an image becomes.
@@ -27,6 +31,10 @@ type Measurement struct {
 	ManifestDigest string `json:"manifest_digest,omitempty"` // "" if the transport does not keep the image's manifest
 	ConfigDigest   string `json:"config_digest"`             // also the image's id in containers/storage and CRI-O
 	Platform       string `json:"platform"`                  // os/architecture[/variant]
+
+	// ManifestType and ManifestSize are, with ManifestDigest, what a referrer of the manifest has to say of it.
+	ManifestType string `json:"manifest_media_type,omitempty"`
+	ManifestSize int64  `json:"manifest_size,omitempty"`
 
 	Layout        volume.Layout `json:"layout"`
 	FormatVersion int           `json:"format_version"`
@@ -116,10 +124,11 @@ func (m *Measurement) Check() error {
 		return fmt.Errorf("version %d is not supported, only %d: measure the image with this release of crio-erofs",
 			m.Version, Version)
 	}
-	if m.ManifestDigest != "" {
-		if err := checkDigest("manifest_digest", m.ManifestDigest); err != nil {
-			return err
-		}
+	if err := m.checkManifest(); err != nil {
+		return err
+	}
+	if err := m.checkText(); err != nil {
+		return err
 	}
 	if err := checkDigest("config_digest", m.ConfigDigest); err != nil {
 		return err
@@ -147,6 +156,26 @@ func (m *Measurement) Check() error {
 	}
 	if stack := m.Stack(); len(stack) == 1 && *m.ImageVolume != stack[0].Volume {
 		return errors.New("image_volume differs from the only volume of the layers")
+	}
+	return nil
+}
+
+func (m *Measurement) checkManifest() error {
+	if m.ManifestSize < 0 || (m.ManifestSize == 0) != (m.ManifestType == "") {
+		return fmt.Errorf("a manifest of type %q and %d bytes", m.ManifestType, m.ManifestSize)
+	}
+	if m.ManifestDigest == "" && m.ManifestSize == 0 {
+		return nil
+	}
+	return checkDigest("manifest_digest", m.ManifestDigest)
+}
+
+// checkText keeps what a terminal would obey out of what is printed.
+func (m *Measurement) checkText() error {
+	for _, s := range []string{m.Image, m.ManifestType, m.Platform, m.NoImageVolume} {
+		if len(s) > maxText || strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
+			return fmt.Errorf("text %.100q is longer than %d bytes or has control characters", s, maxText)
+		}
 	}
 	return nil
 }

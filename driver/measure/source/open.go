@@ -171,7 +171,7 @@ func (s *Source) image(ctx context.Context, name string, instance *digest.Digest
 		if err != nil {
 			return nil, err
 		}
-		out.ManifestDigest = d.String()
+		out.ManifestDigest, out.ManifestType, out.ManifestSize = d.String(), manifest.GuessMIMEType(blob), int64(len(blob))
 	}
 	config, err := img.OCIConfig(ctx)
 	if err != nil {

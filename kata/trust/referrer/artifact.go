@@ -34,9 +34,12 @@ const (
 // emptyConfig is the configuration of an artifact that has none (image-spec, "Guidance for an Empty Descriptor").
 var emptyConfig = []byte("{}")
 
-// NewManifest makes the manifest of an artifact that refers to an image's manifest and has this envelope. Its
+// NewManifest makes the manifest of an artifact that refers to an image's manifest and has this layer. Its
 // configuration has the artifact's type as media type: registries from before OCI 1.1, and who lists for them, go by that.
-func NewManifest(subject imagespec.Descriptor, envelope []byte, m *measure.Measurement) ([]byte, error) {
+func NewManifest(m *measure.Measurement, layer imagespec.Descriptor) ([]byte, error) {
+	if m.ManifestSize == 0 {
+		return nil, fmt.Errorf("image %s has no manifest to refer to: measure it in a registry or an OCI layout", m.Image)
+	}
 	annotations := map[string]string{AnnotationPredicateType: trust.PredicateType}
 	if m.ImageVolume != nil {
 		annotations[AnnotationRootHash] = m.ImageVolume.Verity.RootHash
@@ -46,10 +49,29 @@ func NewManifest(subject imagespec.Descriptor, envelope []byte, m *measure.Measu
 		MediaType:    imagespec.MediaTypeImageManifest,
 		ArtifactType: ArtifactType,
 		Config:       describe(ArtifactType, emptyConfig),
-		Layers:       []imagespec.Descriptor{describe(EnvelopeType, envelope)},
-		Subject:      &subject,
-		Annotations:  annotations,
+		Layers:       []imagespec.Descriptor{layer},
+		Subject: &imagespec.Descriptor{
+			MediaType: m.ManifestType, Digest: digest.Digest(m.ManifestDigest), Size: m.ManifestSize,
+		},
+		Annotations: annotations,
 	})
+}
+
+// NewUnsignedManifest makes the manifest of an artifact whose layer is the statement itself, not signed. The statement is
+// in the manifest, too (image-spec, "Embedded Content"), so that the manifest is all there is to it. Nobody of ours
+// trusts it: it is for whoever signs manifests, or keeps statements where they are vouched for otherwise.
+func NewUnsignedManifest(m *measure.Measurement) ([]byte, error) {
+	s, err := trust.NewStatement(m)
+	if err != nil {
+		return nil, err
+	}
+	statement, err := json.Marshal(s)
+	if err != nil {
+		return nil, err
+	}
+	layer := describe(trust.PayloadType, statement)
+	layer.Data = statement
+	return NewManifest(m, layer)
 }
 
 func describe(mediaType string, b []byte) imagespec.Descriptor {

@@ -10,7 +10,7 @@ import (
 const maxResponse = 8 << 20
 
 // Bounded returns a transport whose answers end with an error behind maxResponse bytes. go-containerregistry (v0.20,
-// pkg/v1/remote/referrers.go) reads a list of referrers to its end, however long a registry makes it.
+// pkg/v1/remote) reads some of them to their end, however long a registry makes them.
 func Bounded(t http.RoundTripper) http.RoundTripper { return bounded{t} }
 
 type bounded struct{ http.RoundTripper }

@@ -9,8 +9,6 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/google/go-containerregistry/pkg/v1/remote"
-
 	"github.com/crio-erofs/crio-erofs/kata/trust/referrer"
 )
 
@@ -32,8 +30,7 @@ func TestEndlessList(t *testing.T) {
 		}
 	}))
 	t.Cleanup(server.Close)
-	repo, err := referrer.NewRepository(strings.TrimPrefix(server.URL, "http://")+"/org/app", true,
-		remote.WithTransport(referrer.Bounded(http.DefaultTransport)))
+	repo, err := referrer.NewRepository(strings.TrimPrefix(server.URL, "http://")+"/org/app", true)
 	if err != nil {
 		t.Fatal(err)
 	}

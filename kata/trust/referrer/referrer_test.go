@@ -99,13 +99,14 @@ func testRegistry(t *testing.T, address string) {
 	if err != nil || len(found) != 2 || len(ignored) != 1 || !strings.Contains(ignored[0].Error(), "it is of the image with manifest "+other.ManifestDigest) {
 		t.Errorf("%d found, ignored %v, %v", len(found), ignored, err)
 	}
-	if _, err := repo.Push(t.Context(), envelope, &measure.Measurement{ManifestDigest: digest.FromString("x").String()}); err == nil {
+	absent := measure.Measurement{ManifestDigest: digest.FromString("x").String(), ManifestType: "x", ManifestSize: 1}
+	if _, err := repo.Push(t.Context(), envelope, &absent); err == nil {
 		t.Error("pushed a referrer of an image that is not there")
 	}
 }
 
 // pushImage makes an image and a measurement of it; the volumes are made up.
-func pushImage(t *testing.T, repository string) *measure.Measurement {
+func pushImage(t *testing.T, repository string, options ...remote.Option) *measure.Measurement {
 	t.Helper()
 	img, err := random.Image(100, 1)
 	if err != nil {
@@ -119,7 +120,15 @@ func pushImage(t *testing.T, repository string) *measure.Measurement {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := remote.Write(ref, img); err != nil {
+	if err := remote.Write(ref, img, options...); err != nil {
+		t.Fatal(err)
+	}
+	size, err := img.Size()
+	if err != nil {
+		t.Fatal(err)
+	}
+	mediaType, err := img.MediaType()
+	if err != nil {
 		t.Fatal(err)
 	}
 	config, err := img.ConfigName()
@@ -129,7 +138,8 @@ func pushImage(t *testing.T, repository string) *measure.Measurement {
 	v := measure.Volume{Size: 49152, Verity: volume.Verity{RootHash: fmt.Sprintf("%064x", os.Getpid()), Algorithm: "sha256",
 		HashType: 1, DataBlockSize: 4096, HashBlockSize: 4096, DataBlocks: 10, HashOffset: 40960, TreeOffset: 45056}}
 	d := digest.FromString("layer").String()
-	return &measure.Measurement{Version: 1, ManifestDigest: manifest.String(), ConfigDigest: config.String(), Platform: "linux/amd64",
+	return &measure.Measurement{Version: 1, ManifestDigest: manifest.String(), ManifestType: string(mediaType), ManifestSize: size,
+		ConfigDigest: config.String(), Platform: "linux/amd64",
 		Layout: volume.LayoutAligned, FormatVersion: 1, ImageVolume: &v, Layers: []measure.Layer{{Digest: d, DiffID: d, Volume: v}}}
 }
 

@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/google/go-containerregistry/pkg/name"
-	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/partial"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/opencontainers/go-digest"
@@ -25,37 +23,29 @@ const (
 	maxEnvelopeSize = 2 * measure.MaxSize
 )
 
-// Repository is a registry's repository.
+// Repository is a registry's repository, with its mirrors.
 type Repository struct {
-	name    name.Repository
-	options []remote.Option
+	push *place
+	pull []*place // in the order in which they are asked
 }
 
-// NewRepository returns a repository by its name with host, such as "quay.io/org/app". insecure allows plain HTTP.
-func NewRepository(repository string, insecure bool, options ...remote.Option) (*Repository, error) {
-	var nameOptions []name.Option
-	if insecure {
-		nameOptions = append(nameOptions, name.Insecure)
-	}
-	n, err := name.NewRepository(repository, nameOptions...)
+// NewRepository returns a repository by its name with host, such as "quay.io/org/app", whatever the system's
+// configuration says about it. insecure allows plain HTTP. Open has the system's configuration.
+func NewRepository(repository string, insecure bool) (*Repository, error) {
+	p, err := newPlace(repository, insecure, remote.DefaultTransport)
 	if err != nil {
 		return nil, err
 	}
-	return &Repository{name: n, options: options}, nil
-}
-
-func (r *Repository) with(ctx context.Context) []remote.Option {
-	return append([]remote.Option{remote.WithContext(ctx)}, r.options...)
+	return &Repository{push: p, pull: []*place{p}}, nil
 }
 
 // Push stores an envelope as a referrer of the image's manifest, and returns the name of what it has stored.
 func (r *Repository) Push(ctx context.Context, envelope []byte, m *measure.Measurement) (string, error) {
-	head, err := remote.Head(r.name.Digest(m.ManifestDigest), r.with(ctx)...)
-	if err != nil {
+	p := r.push
+	if _, err := remote.Head(p.name.Digest(m.ManifestDigest), p.options(ctx)...); err != nil {
 		return "", fmt.Errorf("manifest of the image: %w", err)
 	}
-	subject := imagespec.Descriptor{MediaType: string(head.MediaType), Digest: digest.Digest(m.ManifestDigest), Size: head.Size}
-	manifest, err := NewManifest(subject, envelope, m)
+	manifest, err := NewManifest(m, describe(EnvelopeType, envelope))
 	if err != nil {
 		return "", err
 	}
@@ -63,8 +53,8 @@ func (r *Repository) Push(ctx context.Context, envelope []byte, m *measure.Measu
 	if err != nil {
 		return "", err
 	}
-	ref := r.name.Digest(digest.FromBytes(manifest).String())
-	if err := remote.Write(ref, img, r.with(ctx)...); err != nil {
+	ref := p.name.Digest(digest.FromBytes(manifest).String())
+	if err := remote.Write(ref, img, p.options(ctx)...); err != nil {
 		return "", fmt.Errorf("push %s: %w", ref, err)
 	}
 	return ref.String(), nil
@@ -78,31 +68,47 @@ type Found struct {
 	Statement *trust.Statement
 }
 
-// Find returns the measurements of the image with this manifest that one of the keys has signed. ignored says, for each
-// referrer of our type that does not count, why.
+// Find returns the measurements of the image with this manifest that one of the keys has signed, of the first place,
+// mirror or registry, that has any. ignored says, for each referrer of our type that does not count, and for each mirror
+// that does not answer, why.
 func (r *Repository) Find(ctx context.Context, manifestDigest string, keys []*trust.Key) (found []*Found, ignored []error, err error) {
-	index, err := remote.Referrers(r.name.Digest(manifestDigest), r.with(ctx)...)
-	if err != nil {
-		return nil, nil, fmt.Errorf("referrers of %s@%s: %w", r.name, manifestDigest, err)
-	}
-	list, err := index.IndexManifest()
-	if err != nil {
-		return nil, nil, fmt.Errorf("referrers of %s@%s: %w", r.name, manifestDigest, err)
-	}
-	candidates := 0
-	for _, d := range list.Manifests {
-		if d.ArtifactType != "" && d.ArtifactType != ArtifactType {
-			continue
+	for _, p := range r.pull {
+		var more []error
+		found, more, err = p.find(ctx, manifestDigest, keys)
+		ignored = append(ignored, more...)
+		if len(found) > 0 {
+			return found, ignored, nil
 		}
-		if candidates++; candidates > maxReferrers {
-			ignored = append(ignored, fmt.Errorf("more than %d referrers: the others are not looked at", maxReferrers))
+		if err != nil {
+			err = fmt.Errorf("referrers of %s@%s: %w", p.name, manifestDigest, err)
+			ignored = append(ignored, err)
+		}
+	}
+	if err != nil { // of the last, the registry itself
+		return nil, ignored[:len(ignored)-1], err
+	}
+	return nil, ignored, nil
+}
+
+func (p *place) find(ctx context.Context, manifestDigest string, keys []*trust.Key) (found []*Found, ignored []error, err error) {
+	subject, err := digest.Parse(manifestDigest)
+	if err != nil {
+		return nil, nil, err
+	}
+	list, err := p.list(ctx, subject)
+	if err != nil {
+		return nil, nil, err
+	}
+	for i, d := range list {
+		if i == maxReferrers {
+			ignored = append(ignored, fmt.Errorf("%s has %d referrers, of which %d were looked at", p.name, len(list), i))
 			break
 		}
-		f, err := r.read(ctx, d, manifestDigest, keys)
+		f, err := p.read(ctx, d, manifestDigest, keys)
 		switch {
 		case errors.Is(err, errOtherType):
 		case err != nil:
-			ignored = append(ignored, fmt.Errorf("%s@%s: %w", r.name, d.Digest, err))
+			ignored = append(ignored, fmt.Errorf("%s@%s: %w", p.name, d.Digest, err))
 		default:
 			found = append(found, f)
 		}
@@ -113,11 +119,14 @@ func (r *Repository) Find(ctx context.Context, manifestDigest string, keys []*tr
 var errOtherType = errors.New("not a measurement")
 
 // read fetches a referrer and checks all of it.
-func (r *Repository) read(ctx context.Context, d v1.Descriptor, manifestDigest string, keys []*trust.Key) (*Found, error) {
+func (p *place) read(ctx context.Context, d imagespec.Descriptor, manifestDigest string, keys []*trust.Key) (*Found, error) {
+	if err := d.Digest.Validate(); err != nil {
+		return nil, err
+	}
 	if d.Size > maxManifestSize {
 		return nil, fmt.Errorf("a manifest of %d bytes", d.Size)
 	}
-	got, err := remote.Get(r.name.Digest(d.Digest.String()), r.with(ctx)...) // holds it against the digest
+	got, err := remote.Get(p.name.Digest(d.Digest.String()), p.options(ctx)...) // holds it against the digest
 	if err != nil {
 		return nil, err
 	}
@@ -131,7 +140,7 @@ func (r *Repository) read(ctx context.Context, d v1.Descriptor, manifestDigest s
 	if len(m.Layers) != 1 || m.Layers[0].MediaType != EnvelopeType || m.Layers[0].Size > maxEnvelopeSize {
 		return nil, fmt.Errorf("its layers are not one envelope (%s)", EnvelopeType)
 	}
-	envelope, err := r.blob(ctx, m.Layers[0].Digest)
+	envelope, err := p.blob(ctx, m.Layers[0].Digest)
 	if err != nil {
 		return nil, err
 	}
@@ -143,11 +152,14 @@ func (r *Repository) read(ctx context.Context, d v1.Descriptor, manifestDigest s
 	if s.Predicate.ManifestDigest != manifestDigest {
 		return nil, fmt.Errorf("it is of the image with manifest %s", s.Predicate.ManifestDigest)
 	}
-	return &Found{Name: r.name.Digest(d.Digest.String()).String(), Envelope: envelope, KeyID: keyID, Statement: s}, nil
+	return &Found{Name: p.name.Digest(d.Digest.String()).String(), Envelope: envelope, KeyID: keyID, Statement: s}, nil
 }
 
-func (r *Repository) blob(ctx context.Context, d digest.Digest) (b []byte, err error) {
-	layer, err := remote.Layer(r.name.Digest(d.String()), r.with(ctx)...)
+func (p *place) blob(ctx context.Context, d digest.Digest) (b []byte, err error) {
+	if err := d.Validate(); err != nil {
+		return nil, err
+	}
+	layer, err := remote.Layer(p.name.Digest(d.String()), p.options(ctx)...)
 	if err != nil {
 		return nil, err
 	}
@@ -156,8 +168,7 @@ func (r *Repository) blob(ctx context.Context, d digest.Digest) (b []byte, err e
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, rc.Close()) }()
-	b, err = safefile.ReadAtMost(rc, maxEnvelopeSize)
-	if err != nil {
+	if b, err = safefile.ReadAtMost(rc, maxEnvelopeSize); err != nil {
 		err = fmt.Errorf("envelope: %w", err)
 	}
 	return b, err

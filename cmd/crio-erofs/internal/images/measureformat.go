@@ -14,6 +14,7 @@ import (
 	"github.com/crio-erofs/crio-erofs/driver/measure"
 	"github.com/crio-erofs/crio-erofs/kata/expected"
 	"github.com/crio-erofs/crio-erofs/kata/trust"
+	"github.com/crio-erofs/crio-erofs/kata/trust/referrer"
 )
 
 // measureFormat is the value of measure's --format.
@@ -38,6 +39,7 @@ var measureFormats = []struct {
 	{"rvps", "a message with reference values for Trustee's RVPS", printReferenceValues},
 	{"in-toto-predicate", "predicates, as for cosign attest --type " + trust.PredicateType, printMeasurements},
 	{"in-toto-statement", "unsigned in-toto statements about the images' manifests; attest signs them", printStatements},
+	{"oci-referrer", "OCI manifests that refer to the images' and have these statements, one a line", printReferrers},
 }
 
 func measureFormatsHelp() string {
@@ -194,6 +196,19 @@ func printReferenceValues(w io.Writer, images []*measure.Measurement) error {
 	}
 	_, err = w.Write(b)
 	return err
+}
+
+func printReferrers(w io.Writer, images []*measure.Measurement) error {
+	for _, m := range images {
+		b, err := referrer.NewUnsignedManifest(m)
+		if err != nil {
+			return err
+		}
+		if _, err := fmt.Fprintf(w, "%s\n", b); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func printStatements(w io.Writer, images []*measure.Measurement) error {

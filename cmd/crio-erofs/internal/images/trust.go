@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -183,8 +184,8 @@ func printEntries(w io.Writer, entries []*trust.Entry, format output.Format) err
 		}
 		list[i] = t
 	}
-	table := output.NewTable(output.Column{Name: "FILE", Cut: 20}, output.Column{Name: "IMAGE", Cut: 20},
-		output.Column{Name: "LAYOUT"}, output.Column{Name: "IMAGE ROOT HASH", Cut: 16}, output.Column{Name: "SIGNED BY"})
+	table := output.NewTable(output.Column{Name: "FILE", Cut: 20}, output.Column{Name: "IMAGE ID"},
+		output.Column{Name: "MEASURED AS", Cut: 20}, output.Column{Name: "LAYOUT"}, output.Column{Name: "IMAGE ROOT HASH", Cut: 16}, output.Column{Name: "SIGNED BY"})
 	for _, t := range list {
 		if t.Problem != "" {
 			table.Add(filepath.Base(t.Path), output.Bad("does not count: "+t.Problem))
@@ -194,7 +195,8 @@ func printEntries(w io.Writer, entries []*trust.Entry, format output.Format) err
 		if t.SignedBy != "" {
 			by = t.SignedBy[:16]
 		}
-		table.Add(filepath.Base(t.Path), t.Image, t.Layout, t.ImageRootHash, by)
+		id := strings.TrimPrefix(t.ConfigDigest, "sha256:")[:12]
+		table.Add(filepath.Base(t.Path), id, t.Image, t.Layout, t.ImageRootHash, by)
 	}
 	return format.Print(w, list, table)
 }

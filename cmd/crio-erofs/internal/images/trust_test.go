@@ -21,11 +21,16 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+	"github.com/opencontainers/go-digest"
+	imagespec "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/spf13/pflag"
 
 	"github.com/crio-erofs/crio-erofs/cmd/crio-erofs/internal/clitest"
 	"github.com/crio-erofs/crio-erofs/driver/measure"
 	"github.com/crio-erofs/crio-erofs/kata/trust"
+	"github.com/crio-erofs/crio-erofs/kata/trust/referrer"
 )
 
 func execute(t *testing.T, args ...string) (string, error) {
@@ -152,7 +157,11 @@ func wrongImage(t *testing.T, image, flag, private, public, config string) {
 	}
 	refuse(t, "it contradicts", "trust", "add", "--config", config, file)
 
-	o := registryOptions{flags: newAttestCommand().Flags()}
+	var o registryOptions
+	o.addFlags(pflag.NewFlagSet("", pflag.ContinueOnError))
+	if err := o.flags.Set("tls-verify", "false"); err != nil {
+		t.Fatal(err)
+	}
 	repo, err := o.repository(image)
 	if err != nil {
 		t.Fatal(err)
@@ -163,6 +172,54 @@ func wrongImage(t *testing.T, image, flag, private, public, config string) {
 	refuse(t, "what is signed is wrong: the image volume has root hash", "verify-image", flag, "--key", public, "--platform", "linux/amd64", image)
 	mustExecute(t, "verify-image", flag, "--key", public, "--no-recompute", "--platform", "linux/amd64", image)
 }
+
+// TestReferrerFormat pushes what measure prints as an OCI manifest, with nothing else at hand, and lists it.
+func TestReferrerFormat(t *testing.T) {
+	image, flag := pushList(t)
+	out := mustExecute(t, "measure", flag, "--platform", "linux/amd64", "--format", "oci-referrer", image)
+	var m imagespec.Manifest
+	if err := json.Unmarshal([]byte(out), &m); err != nil {
+		t.Fatal(err)
+	}
+	if m.ArtifactType != referrer.ArtifactType || digest.FromBytes(m.Layers[0].Data) != m.Layers[0].Digest {
+		t.Errorf("%s", out)
+	}
+	if s, err := trust.ParseStatement(m.Layers[0].Data); err != nil || s.Predicate.ManifestDigest != m.Subject.Digest.String() {
+		t.Errorf("statement %+v: %v", s, err)
+	}
+	ref, err := name.ParseReference(strings.TrimPrefix(image, "docker://"), name.Insecure)
+	if err != nil {
+		t.Fatal(err)
+	}
+	head, err := remote.Head(ref.Context().Digest(m.Subject.Digest.String()))
+	if err != nil || head.Size != m.Subject.Size || string(head.MediaType) != m.Subject.MediaType {
+		t.Errorf("subject %+v, the registry has %+v, %v", m.Subject, head, err)
+	}
+	for _, blob := range [][]byte{m.Layers[0].Data, []byte("{}")} {
+		if err := remote.WriteLayer(ref.Context(), static.NewLayer(blob, types.OCILayer)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tag := ref.Context().Tag("measurement")
+	if err := remote.Put(tag, manifestBytes(strings.TrimSpace(out))); err != nil {
+		t.Fatal(err)
+	}
+	index, err := remote.Referrers(ref.Context().Digest(m.Subject.Digest.String()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if list, err := index.IndexManifest(); err != nil || len(list.Manifests) != 1 || list.Manifests[0].ArtifactType != referrer.ArtifactType {
+		t.Errorf("listed are %+v, %v", list, err)
+	}
+	_, key := writeKey(t, t.TempDir())
+	refuse(t, "has no measurement that one of 1 keys has signed", "verify-image", flag, "--key", key, "--platform", "linux/amd64", image)
+}
+
+// manifestBytes is a manifest as it is.
+type manifestBytes string
+
+func (b manifestBytes) RawManifest() ([]byte, error)      { return []byte(b), nil }
+func (manifestBytes) MediaType() (types.MediaType, error) { return types.OCIManifestSchema1, nil }
 
 func TestTrustAdd(t *testing.T) {
 	image, flag := pushList(t)

@@ -50,6 +50,7 @@ image of a list with --all, and if a measurement with a good signature is wrong.
 
 // verifiedImage is what verify-image prints of a measurement with a good signature.
 type verifiedImage struct {
+	Image       string               `json:"image"` // as it was asked for
 	Referrer    string               `json:"referrer"`
 	KeyID       string               `json:"key_id"`
 	Recomputed  bool                 `json:"recomputed"`
@@ -76,7 +77,7 @@ func (o *verifyImageOptions) run(ctx context.Context, stdout io.Writer, image st
 		recomputed = true
 	}
 	for _, f := range found {
-		v := verifiedImage{Referrer: f.Name, KeyID: f.KeyID, Recomputed: recomputed, Measurement: f.Statement.Predicate}
+		v := verifiedImage{Image: image, Referrer: f.Name, KeyID: f.KeyID, Recomputed: recomputed, Measurement: f.Statement.Predicate}
 		if err := o.print(stdout, &v); err != nil {
 			return err
 		}
@@ -89,8 +90,11 @@ func (o *verifyImageOptions) print(stdout io.Writer, v *verifiedImage) error {
 	if !v.Recomputed {
 		recomputed = "not asked for"
 	}
-	about := output.Pairs("referrer", v.Referrer, "signed_by", v.KeyID, "recomputed", recomputed)
-	return o.format.Print(stdout, v, append([]output.Block{about}, measureBlocks(v.Measurement)...)...)
+	// The name in what is signed is the one that the signer had for the image, and nobody has checked it.
+	about := output.Pairs("referrer", v.Referrer, "signed_by", v.KeyID, "signed_name", v.Measurement.Image, "recomputed", recomputed)
+	shown := *v.Measurement
+	shown.Image = v.Image
+	return o.format.Print(stdout, v, append([]output.Block{about}, measureBlocks(&shown)...)...)
 }
 
 // find returns the good measurements of an image, at least one for each image that the name is of.
@@ -164,6 +168,9 @@ func compareSigned(signed *measure.Measurement, now []*measure.Measurement) erro
 		}
 		named := *m
 		named.Image = signed.Image
+		if signed.ManifestSize == 0 { // of a release that did not say it
+			named.ManifestType, named.ManifestSize = "", 0
+		}
 		if reflect.DeepEqual(&named, signed) {
 			return nil
 		}
