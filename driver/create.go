@@ -124,7 +124,7 @@ func (d *Driver) makeLayer(l *layer, root rootAttrs, owner idtools.IDPair, limit
 	if l.ReadWrite {
 		how = fleeting
 	}
-	return writeJSON(d.recordPath(l.ID), l, 0o600, how)
+	return d.writeRecord(l, how)
 }
 
 // Remove deletes a layer, mounted or not, and its volume if no other layer has it. That there is no such layer is no

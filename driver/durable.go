@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -26,13 +27,19 @@ func writeJSON(path string, v any, mode os.FileMode, how durability) (err error)
 	if err != nil {
 		return fmt.Errorf("encode %s: %w", path, err)
 	}
+	b = append(b, '\n')
+	if how == fleeting {
+		if err := writeFile(path, b, mode, os.O_EXCL, false); !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+	}
 	tmp := path + ".new"
 	defer func() {
 		if err != nil {
 			_ = os.Remove(tmp)
 		}
 	}()
-	if err := writeFile(tmp, append(b, '\n'), mode, how >= whole); err != nil {
+	if err := writeFile(tmp, b, mode, os.O_TRUNC, how >= whole); err != nil {
 		return err
 	}
 	if err := os.Rename(tmp, path); err != nil {
@@ -44,28 +51,9 @@ func writeJSON(path string, v any, mode os.FileMode, how durability) (err error)
 	return volume.SyncPath(filepath.Dir(path))
 }
 
-// writeFile writes a file and gives it the mode, whatever the umask.
-func writeFile(path string, b []byte, mode os.FileMode, sync bool) (err error) {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, mode)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	if err := f.Chmod(mode); err != nil {
-		return err
-	}
-	if _, err := f.Write(b); err != nil {
-		return err
-	}
-	if !sync {
-		return nil
-	}
-	return f.Sync()
-}
-
 // readJSON decodes the file at path into v.
 func readJSON(path string, v any) error {
-	b, err := os.ReadFile(path)
+	b, err := readFile(path)
 	if err != nil {
 		return err
 	}
@@ -75,14 +63,7 @@ func readJSON(path string, v any) error {
 	return nil
 }
 
-// mkdir makes a directory with exactly this mode and owner, whatever the umask.
+// mkdir makes a directory with exactly this mode, of permissions only, and owner.
 func mkdir(path string, mode os.FileMode, uid, gid int) error {
-	if err := os.Mkdir(path, 0o700); err != nil {
-		return err
-	}
-	if err := os.Chown(path, uid, gid); err != nil {
-		return err
-	}
-	// After chown, which may clear set-id bits.
-	return os.Chmod(path, mode)
+	return mkdirRoot(path, rootAttrs{Mode: uint32(mode), UID: uid, GID: gid})
 }

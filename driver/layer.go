@@ -102,7 +102,17 @@ func (d *Driver) readRecord(s store, id string) (*layer, error) {
 
 // writeLayer replaces a layer's record, durably.
 func (d *Driver) writeLayer(l *layer) error {
-	return writeJSON(d.recordPath(l.ID), l, 0o600, durable)
+	return d.writeRecord(l, durable)
+}
+
+// writeRecord writes a layer's record. The caller holds the store's lock.
+func (d *Driver) writeRecord(l *layer, how durability) error {
+	path := d.recordPath(l.ID)
+	if err := writeJSON(path, l, 0o600, how); err != nil {
+		return err
+	}
+	d.records.rememberOwn(path, *l)
+	return nil
 }
 
 // errTooDeep is the error for a layer on top of more layers than can be mounted.
@@ -134,13 +144,25 @@ func statRoot(dir string) (rootAttrs, error) {
 	return rootAttrs{Mode: st.Mode() &^ syscall.S_IFMT, UID: int(st.UID()), GID: int(st.GID())}, nil
 }
 
-// mkdirRoot makes a directory with these attributes.
+// mkdirRoot makes a directory with exactly these attributes, whatever the umask and the directory above it.
 func mkdirRoot(dir string, r rootAttrs) error {
-	if err := mkdir(dir, 0o700, r.UID, r.GID); err != nil {
+	// os.Mkdir and os.Chmod take the set-id and sticky bits in another form.
+	if err := syscall.Mkdir(dir, r.Mode); err != nil {
+		return &fs.PathError{Op: "mkdir", Path: dir, Err: err}
+	}
+	// Most often that is all: to change what need not be changed is a transaction of the file system's all the same.
+	have, err := statRoot(dir)
+	if err != nil || have == r {
 		return err
 	}
-	// os.Chmod takes the set-id and sticky bits in another form.
-	return syscall.Chmod(dir, r.Mode)
+	if err := os.Chown(dir, r.UID, r.GID); err != nil {
+		return err
+	}
+	// After chown, which may clear set-id bits.
+	if err := syscall.Chmod(dir, r.Mode); err != nil {
+		return &fs.PathError{Op: "chmod", Path: dir, Err: err}
+	}
+	return nil
 }
 
 // isEmpty says whether a directory has no entries.

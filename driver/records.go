@@ -58,6 +58,23 @@ func (r *records) remember(name string, s stamp, value any) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.put(name, s, value)
+}
+
+// rememberOwn notes what this process has just written to a file, under the store's lock. The file has not settled; but for
+// another one with its stamp another process would have to remove it and make one of the same name and size, with the
+// same inode, within a tick of the clock.
+func (r *records) rememberOwn(name string, value any) {
+	s, err := stampOf(name)
+	if err != nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.put(name, s, value)
+}
+
+func (r *records) put(name string, s stamp, value any) {
 	if r.entries == nil || len(r.entries) >= maxEntries {
 		r.entries = map[string]entry{}
 	}
