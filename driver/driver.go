@@ -30,6 +30,7 @@ type Driver struct {
 	verified verified
 	records  records
 	failures failures
+	kept     kept
 	lock     *lockfile.LockFile
 	refs     *graphdriver.RefCounter
 
@@ -142,7 +143,7 @@ func (d *Driver) Cleanup() error {
 			errs = append(errs, unmount(path))
 		}
 	}
-	return errors.Join(append(errs, d.releaseAllMounts())...)
+	return errors.Join(append(errs, d.releaseAllMounts(), d.kept.dropAll())...)
 }
 
 // UpdateLayerIDMap gives the files of a new layer the owners that they have under another mapping.

@@ -37,3 +37,26 @@ func RetryImages(after time.Duration) (before time.Duration) {
 	before, retryImage = retryImage, after
 	return before
 }
+
+// DropKept has a driver give up the mounts that it keeps for containers to come.
+func DropKept(d graphdriver.Driver) error { return d.(*Driver).kept.dropAll() }
+
+// Kept returns how many mounts a driver keeps for containers to come.
+func Kept(d graphdriver.Driver) int {
+	k := &d.(*Driver).kept
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return len(k.mounts)
+}
+
+// KeepTwice has a driver keep another copy of a mounted volume, as if it were the volume of this name.
+func KeepTwice(d graphdriver.Driver, mounted, name string) {
+	own := d.(*Driver)
+	own.kept.keep(name, own.volumePath(mounted), own.hostMount(mounted))
+}
+
+// MaxKept is how many mounts a driver keeps for containers to come.
+const MaxKept = maxKept
+
+// TidyKept does what a driver does from time to time about the mounts that it keeps.
+func TidyKept(d graphdriver.Driver) { d.(*Driver).kept.tidy() }

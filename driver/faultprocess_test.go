@@ -219,6 +219,9 @@ func (a *act) sweep(s *sabotage, d graphdriver.Driver, root string, options []st
 // belongings lists what a store and this process have: files, mounts, loop devices, descriptors and goroutines.
 func belongings(root string) (map[string]int, error) {
 	has := map[string]int{"goroutines": runtime.NumGoroutine()}
+	if err := letGo(); err != nil {
+		return nil, err
+	}
 	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil {
 			return err

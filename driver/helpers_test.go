@@ -3,12 +3,14 @@ package driver_test
 import (
 	"archive/tar"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"sort"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -87,14 +89,37 @@ func cleanUp(t testing.TB, root string) {
 	t.Cleanup(func() {
 		if d, err := openDriver(root); err != nil {
 			t.Error(err)
-		} else if err := d.Cleanup(); err != nil {
+		} else if err := errors.Join(d.Cleanup(), letGo()); err != nil {
 			t.Error(err)
 		}
 	})
 }
 
 func openDriver(root string, options ...string) (graphdriver.Driver, error) {
-	return graphdriver.GetDriver(driver.Name, graphdriver.Options{Root: root, DriverOptions: options})
+	d, err := graphdriver.GetDriver(driver.Name, graphdriver.Options{Root: root, DriverOptions: options})
+	if err == nil {
+		opened.Lock()
+		defer opened.Unlock()
+		opened.drivers = append(opened.drivers, d)
+	}
+	return d, err
+}
+
+// opened has all drivers of this process.
+var opened struct {
+	sync.Mutex
+	drivers []graphdriver.Driver
+}
+
+// letGo has all drivers give up the mounts that they keep for containers to come.
+func letGo() error {
+	opened.Lock()
+	defer opened.Unlock()
+	var errs []error
+	for _, d := range opened.drivers {
+		errs = append(errs, driver.DropKept(d))
+	}
+	return errors.Join(errs...)
 }
 
 // apply makes a layer of a tar.

@@ -42,8 +42,10 @@ func (d *Driver) Get(id string, opts graphdriver.MountOpts) (string, error) {
 func (d *Driver) getPrepared(id string, s *stack, opts graphdriver.MountOpts) (done bool, err error) {
 	d.lock.Lock()
 	defer d.lock.Unlock()
-	if _, err := d.readLayer(id); err != nil {
-		return false, err
+	if !exists(d.recordPath(id)) { // it is removed by now, or of an additional image store
+		if _, err := d.readLayer(id); err != nil {
+			return false, err
+		}
 	}
 	merged := d.mergedDir(id)
 	if err := d.makeMergedDir(merged, opts); err != nil {
@@ -148,6 +150,9 @@ func (d *Driver) mountVolume(name string) error {
 			return err
 		}
 	}
+	if d.attachKept(name, dir) {
+		return nil
+	}
 	if err := makeDir(dir, dirMode); err != nil {
 		return err
 	}
@@ -157,6 +162,20 @@ func (d *Driver) mountVolume(name string) error {
 	}
 	defer mnt.Close()
 	return attach(mnt, dir)
+}
+
+// attachKept mounts a volume again that was mounted before, if that is possible.
+func (d *Driver) attachKept(name, dir string) bool {
+	mnt := d.kept.take(name)
+	if mnt == nil {
+		return false
+	}
+	defer mnt.Close()
+	if err := attach(mnt, dir); err != nil {
+		logrus.Debugf("A mount that was kept cannot be used, mounting the volume anew: %v", err)
+		return false
+	}
+	return true
 }
 
 // Put undoes one Get. The last one unmounts the layer, and the volumes that no other mounted layer needs.

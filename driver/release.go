@@ -72,10 +72,16 @@ func (d *Driver) releaseMounts(names []string, known []*layer) error {
 	var errs []error
 	for _, name := range candidates {
 		if !used[name] {
-			errs = append(errs, unmount(d.hostMount(name)))
+			errs = append(errs, d.retire(name))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// retire takes away a host mount that no mounted layer needs, and keeps a copy for the next one.
+func (d *Driver) retire(name string) error {
+	d.kept.keep(name, d.homeOf(name).volumePath(name), d.hostMount(name))
+	return unmount(d.hostMount(name))
 }
 
 // inUse returns the volumes of all layers that are among the mounts. A container's image volume and its

@@ -138,7 +138,7 @@ func (d *Driver) dropVolume(name string) error {
 		return err
 	}
 	if d.homeOf(name) == d.store { // else the host mount may be of the volume in another store, which has it too
-		if err := d.dropHostMount(name); err != nil {
+		if err := errors.Join(d.kept.drop(name), d.dropHostMount(name)); err != nil {
 			return err
 		}
 	}
