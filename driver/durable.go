@@ -21,7 +21,9 @@ const (
 )
 
 // writeJSON replaces path by v as JSON in one step: readers see the old content or the new one. The temporary name is
-// fixed, so that a leftover is overwritten; callers hold the store's lock or own the directory.
+// fixed, so that a leftover is overwritten; callers hold the store's lock or own the directory. A fleeting file that was
+// not there is written in place, because each step of the other way is one more transaction of the file system: readers
+// may see it empty.
 func writeJSON(path string, v any, mode os.FileMode, how durability) (err error) {
 	b, err := json.Marshal(v)
 	if err != nil {
@@ -29,7 +31,12 @@ func writeJSON(path string, v any, mode os.FileMode, how durability) (err error)
 	}
 	b = append(b, '\n')
 	if how == fleeting {
-		if err := writeFile(path, b, mode, os.O_EXCL, false); !errors.Is(err, fs.ErrExist) {
+		err := writeFile(path, b, mode, os.O_EXCL, false)
+		if err == nil {
+			return nil
+		}
+		if !errors.Is(err, fs.ErrExist) {
+			_ = os.Remove(path)
 			return err
 		}
 	}

@@ -84,6 +84,9 @@ func (d *Driver) readLayer(id string) (*layer, error) {
 // readRecord reads a layer's record in a store.
 func (d *Driver) readRecord(s store, id string) (*layer, error) {
 	l, err := remembered[layer](&d.records, s.recordPath(id))
+	if err != nil && isEmptyFile(s.recordPath(id)) {
+		err = fmt.Errorf("%s is empty: %w", s.recordPath(id), fs.ErrNotExist) // half-made, see makeLayer
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("layer %s: %w", id, errors.Join(graphdriver.ErrLayerUnknown, err))
 	}

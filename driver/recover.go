@@ -36,7 +36,7 @@ func (d *Driver) recoverLayers() error {
 		id := e.Name()
 		l, err := d.readRecord(d.store, id) // an additional image store may have this layer, too
 		switch {
-		case errors.Is(err, fs.ErrNotExist), isEmptyFile(d.recordPath(id)):
+		case errors.Is(err, fs.ErrNotExist):
 			if foreign, err := d.isForeign(id); err != nil {
 				return err
 			} else if foreign {
@@ -59,8 +59,8 @@ func (d *Driver) recoverLayers() error {
 	return nil
 }
 
-// isEmptyFile tells a file that was renamed to its place and not written before a power failure: file systems make a
-// file as long as it is only once its data are on the disk.
+// isEmptyFile tells a file that is just being written, or was not written before its writer died or the power failed:
+// file systems make a file as long as it is only once its data are on the disk.
 func isEmptyFile(path string) bool {
 	fi, err := os.Lstat(path)
 	return err == nil && fi.Mode().IsRegular() && fi.Size() == 0
