@@ -69,3 +69,6 @@ func (r *Reader) LayerPaths(id string) LayerPaths {
 
 // HostMount returns where a volume is mounted while containers on the host need it.
 func (r *Reader) HostMount(name string) string { return r.driver.hostMount(name) }
+
+// TemporaryDir is where things are while they are being made.
+func (r *Reader) TemporaryDir() string { return r.driver.tmpDir() }

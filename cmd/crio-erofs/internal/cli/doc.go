@@ -4,5 +4,8 @@ package cli
 // Version of the program, for who asks and for registries.
 var Version = "dev"
 
-// DefaultGraphRoot is where CRI-O keeps images if storage.conf does not say otherwise.
-const DefaultGraphRoot = "/var/lib/containers/storage"
+// Where CRI-O keeps images and containers if no configuration says otherwise.
+const (
+	DefaultGraphRoot = "/var/lib/containers/storage"
+	DefaultRunRoot   = "/run/containers/storage"
+)

@@ -22,11 +22,20 @@ func Store(t *testing.T, images ...v1.Image) storage.Store {
 	}
 	dir := t.TempDir()
 	store, err := storage.GetStore(storage.StoreOptions{GraphRoot: filepath.Join(dir, "graph"), RunRoot: filepath.Join(dir, "run"),
-		GraphDriverName: driver.Name})
+		GraphDriverName: driver.Name, GraphDriverOptions: []string{"erofs.image_volume=copy"}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
+		containers, err := store.Containers()
+		if err != nil {
+			t.Error(err)
+		}
+		for _, c := range containers {
+			if _, err := store.Unmount(c.ID, true); err != nil {
+				t.Error(err)
+			}
+		}
 		if _, err := store.Shutdown(true); err != nil {
 			t.Error(err)
 		}

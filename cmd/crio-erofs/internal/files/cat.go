@@ -10,12 +10,13 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/crio-erofs/crio-erofs/cmd/crio-erofs/internal/cli"
+	"github.com/crio-erofs/crio-erofs/cmd/crio-erofs/internal/nodestore"
 	"github.com/crio-erofs/crio-erofs/cmd/crio-erofs/internal/target"
 	"github.com/crio-erofs/crio-erofs/cmd/crio-erofs/internal/tree"
 )
 
 func newCatCommand() *cobra.Command {
-	var graphRoot string
+	var roots nodestore.Roots
 	cmd := &cobra.Command{
 		Use:   "cat [flags] REF PATH...",
 		Short: "Write files of a volume or an image to standard output",
@@ -27,7 +28,7 @@ links inside the tree. It does not check the data; verify does.
   crio-erofs cat quay.io/fedora/fedora:42 /etc/os-release`,
 		Args: cli.MinimumArgs(2, "a volume or an image, and at least one path"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			t, err := target.Find(graphRoot, args[0])
+			t, err := target.Find(&roots, args[0])
 			if err != nil {
 				return err
 			}
@@ -44,7 +45,7 @@ links inside the tree. It does not check the data; verify does.
 			return nil
 		},
 	}
-	target.AddFlag(cmd, &graphRoot)
+	target.AddFlag(cmd, &roots)
 	return cmd
 }
 

@@ -11,16 +11,17 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/crio-erofs/crio-erofs/cmd/crio-erofs/internal/cli"
+	"github.com/crio-erofs/crio-erofs/cmd/crio-erofs/internal/nodestore"
 	"github.com/crio-erofs/crio-erofs/cmd/crio-erofs/internal/target"
 	"github.com/crio-erofs/crio-erofs/cmd/crio-erofs/internal/tree"
 	"github.com/crio-erofs/crio-erofs/cmd/internal/output"
 )
 
 type diffOptions struct {
-	graphRoot string
-	ignore    []string
-	exitCode  bool
-	format    output.Format
+	roots    nodestore.Roots
+	ignore   []string
+	exitCode bool
+	format   output.Format
 }
 
 func newDiffCommand() *cobra.Command {
@@ -41,7 +42,7 @@ changed, and what of it.
 			return o.run(cmd.Context(), cmd.OutOrStdout(), args[0], args[1])
 		},
 	}
-	target.AddFlag(cmd, &o.graphRoot)
+	target.AddFlag(cmd, &o.roots)
 	cmd.Flags().StringSliceVar(&o.ignore, "ignore", nil, "what may differ, with commas between: "+strings.Join(tree.Aspects, ", "))
 	cmd.Flags().BoolVar(&o.exitCode, "exit-code", false, "exit with status 1 if there are differences")
 	output.AddFlag(cmd, &o.format, change{})
@@ -99,7 +100,7 @@ func (o *diffOptions) openBoth(refA, refB string) (a, b *tree.Stack, closeBoth f
 		}
 	}
 	for i, ref := range []string{refA, refB} {
-		t, err := target.Find(o.graphRoot, ref)
+		t, err := target.Find(&o.roots, ref)
 		if err == nil {
 			var c io.Closer
 			if stacks[i], c, err = t.Open(); err == nil {

@@ -11,13 +11,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/crio-erofs/crio-erofs/cmd/crio-erofs/internal/cli"
+	"github.com/crio-erofs/crio-erofs/cmd/crio-erofs/internal/nodestore"
 	"github.com/crio-erofs/crio-erofs/cmd/crio-erofs/internal/target"
 	"github.com/crio-erofs/crio-erofs/cmd/crio-erofs/internal/tree"
 	"github.com/crio-erofs/crio-erofs/cmd/internal/output"
 )
 
 type lsOptions struct {
-	graphRoot string
+	roots     nodestore.Roots
 	long      bool
 	recursive bool
 	directory bool
@@ -43,7 +44,7 @@ whiteouts, too. Symbolic links on the way to PATH are followed inside the tree.
 			return o.run(cmd.Context(), cmd.OutOrStdout(), args[0], args[1:])
 		},
 	}
-	target.AddFlag(cmd, &o.graphRoot)
+	target.AddFlag(cmd, &o.roots)
 	cmd.Flags().BoolVarP(&o.long, "long", "l", false, "mode, links, owner, size and time, too")
 	cmd.Flags().BoolVarP(&o.recursive, "recursive", "R", false, "with all that is below")
 	cmd.Flags().BoolVarP(&o.directory, "directory", "d", false, "directories themselves, not what is in them")
@@ -53,7 +54,7 @@ whiteouts, too. Symbolic links on the way to PATH are followed inside the tree.
 }
 
 func (o *lsOptions) run(ctx context.Context, stdout io.Writer, ref string, paths []string) error {
-	t, err := target.Find(o.graphRoot, ref)
+	t, err := target.Find(&o.roots, ref)
 	if err != nil {
 		return err
 	}

@@ -8,14 +8,15 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/crio-erofs/crio-erofs/cmd/crio-erofs/internal/cli"
+	"github.com/crio-erofs/crio-erofs/cmd/crio-erofs/internal/nodestore"
 	"github.com/crio-erofs/crio-erofs/cmd/crio-erofs/internal/target"
 	"github.com/crio-erofs/crio-erofs/cmd/internal/output"
 )
 
 type inspectOptions struct {
-	graphRoot string
-	files     bool
-	format    output.Format
+	roots  nodestore.Roots
+	files  bool
+	format output.Format
 }
 
 func newInspectCommand() *cobra.Command {
@@ -42,7 +43,7 @@ The store is read without a lock and nothing is changed, so this can be done at 
 			return o.run(cmd.OutOrStdout(), args[0])
 		},
 	}
-	target.AddFlag(cmd, &o.graphRoot)
+	target.AddFlag(cmd, &o.roots)
 	cmd.Flags().BoolVar(&o.files, "files", false, "of a volume: list every file, too")
 	output.AddFlag(cmd, &o.format, volumeInspection{})
 	return cmd

@@ -16,7 +16,7 @@ import (
 
 // stored inspects what the node's store has under a name.
 func (o *inspectOptions) stored(stdout io.Writer, arg string) error {
-	s, err := nodestore.Open(o.graphRoot)
+	s, err := nodestore.Open(&o.roots)
 	if err != nil {
 		return fmt.Errorf("%s is no file, and the store cannot be read: %w", arg, err)
 	}
@@ -42,7 +42,7 @@ func (o *inspectOptions) stored(stdout io.Writer, arg string) error {
 	}
 	path, err := s.FindVolume(arg)
 	if err != nil {
-		return fmt.Errorf("%s is no file, image, container or volume of %s", arg, o.graphRoot)
+		return fmt.Errorf("%s is no file, image, container or volume of %s", arg, o.roots.GraphRoot)
 	}
 	return o.volume(stdout, path)
 }

@@ -25,16 +25,16 @@ type Store struct {
 	Unread error
 }
 
-// Open reads the storage at graphRoot.
-func Open(graphRoot string) (*Store, error) {
-	r, err := driver.NewReader(filepath.Join(graphRoot, driver.Name))
+// Open reads a node's container storage.
+func Open(roots *Roots) (*Store, error) {
+	r, err := driver.NewReader(filepath.Join(roots.GraphRoot, driver.Name), roots.ImageStores...)
 	if errors.Is(err, fs.ErrNotExist) {
 		err = fmt.Errorf("%w; --graphroot says where the node's container storage is", err)
 	}
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{Reader: r, GraphRoot: graphRoot, Layers: map[string]driver.StoredLayer{}}
+	s := &Store{Reader: r, GraphRoot: roots.GraphRoot, Layers: map[string]driver.StoredLayer{}}
 	// Layers last: whatever an image or container that was read stands on is there, unless it has been removed since.
 	if err := readRecords(s.recordPath("images", "images.json"), &s.Images); err != nil {
 		return nil, err
@@ -54,6 +54,9 @@ func Open(graphRoot string) (*Store, error) {
 func (s *Store) recordPath(kind string, names ...string) string {
 	return filepath.Join(append([]string{s.GraphRoot, driver.Name + "-" + kind}, names...)...)
 }
+
+// ImageDir returns the directory with an image's manifests and configuration.
+func (s *Store) ImageDir(img *storage.Image) string { return s.recordPath("images", img.ID) }
 
 // readRecords reads a list that containers/storage keeps as JSON. It is empty if the file is not there.
 func readRecords[T any](path string, list *[]T) error {

@@ -3,4 +3,14 @@ package store
 import "github.com/spf13/cobra"
 
 // Commands returns the commands of this package.
-func Commands() []*cobra.Command { return []*cobra.Command{newStoreCommand()} }
+func Commands() []*cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "store",
+		Short: "Look after a node's store",
+		Long: `store is for the volumes in a node's container storage: what there is, what it takes, whether it is whole, and what nothing
+needs. All of it works beside a running CRI-O. The store's files are root's.`,
+		Args: cobra.NoArgs,
+	}
+	cmd.AddCommand(newLsCommand(), newDfCommand(), newStoreVerifyCommand(), newPruneCommand())
+	return []*cobra.Command{cmd}
+}

@@ -13,12 +13,14 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/containers/storage"
 	imagespec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/cobra"
 
 	"github.com/crio-erofs/crio-erofs/cmd/crio-erofs/internal/cli"
+	"github.com/crio-erofs/crio-erofs/cmd/crio-erofs/internal/nodestore"
+	"github.com/crio-erofs/crio-erofs/cmd/crio-erofs/internal/target"
 	"github.com/crio-erofs/crio-erofs/cmd/internal/output"
-	"github.com/crio-erofs/crio-erofs/driver"
 	"github.com/crio-erofs/crio-erofs/driver/volume"
 	"github.com/crio-erofs/crio-erofs/kata"
 	"github.com/crio-erofs/crio-erofs/kata/modes"
@@ -26,17 +28,11 @@ import (
 )
 
 type storeVerifyOptions struct {
-	graphRoot string
-	others    []string // additional image stores
-	config    string
-	require   bool
-	format    output.Format
-}
-
-func newStoreCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "store", Short: "Look after a node's store"}
-	cmd.AddCommand(newStoreVerifyCommand())
-	return cmd
+	roots   nodestore.Roots
+	others  []string // additional image stores
+	config  string
+	require bool
+	format  output.Format
 }
 
 func newStoreVerifyCommand() *cobra.Command {
@@ -55,8 +51,7 @@ if an image has no trusted measurement.`,
 			return o.run(cmd.Context(), cmd.OutOrStdout())
 		},
 	}
-	cmd.Flags().StringVar(&o.graphRoot, "graphroot", cli.DefaultGraphRoot, "the node's container storage")
-	cmd.Flags().StringSliceVar(&o.others, "imagestore", nil, "an additional image store that images have layers in (erofs.imagestore)")
+	target.AddFlag(cmd, &o.roots)
 	cmd.Flags().StringVar(&o.config, "config", modes.DefaultPath, "the node's configuration file")
 	cmd.Flags().BoolVar(&o.require, "require", false, "every image must have a trusted measurement")
 	output.AddFlag(cmd, &o.format, storeVerdict{})
@@ -99,15 +94,15 @@ type imageVerdict struct {
 }
 
 func (o *storeVerifyOptions) run(ctx context.Context, stdout io.Writer) error {
-	r, err := driver.NewReader(filepath.Join(o.graphRoot, driver.Name), o.others...)
+	s, err := nodestore.Open(&o.roots)
 	if err != nil {
 		return err
 	}
 	v := storeVerdict{OK: true}
-	if v.Volumes, err = verifyVolumes(ctx, r); err != nil {
+	if v.Volumes, err = verifyVolumes(ctx, s); err != nil {
 		return err
 	}
-	if v.Images, err = o.verifyImages(ctx, r); err != nil {
+	if v.Images, err = o.verifyImages(ctx, s); err != nil {
 		return err
 	}
 	damaged, untrusted := 0, 0
@@ -126,18 +121,19 @@ func (o *storeVerifyOptions) run(ctx context.Context, stdout io.Writer) error {
 		return err
 	}
 	if !v.OK {
-		return fmt.Errorf("%s: %d of %d volumes are not what they should be, %d of %d images not trusted", o.graphRoot, damaged,
+		return fmt.Errorf("%s: %d of %d volumes are not what they should be, %d of %d images not trusted", o.roots.GraphRoot, damaged,
 			len(v.Volumes), untrusted, len(v.Images))
 	}
 	return nil
 }
 
-func verifyVolumes(ctx context.Context, r *driver.Reader) ([]volumeVerdict, error) {
+func verifyVolumes(ctx context.Context, r *nodestore.Store) ([]volumeVerdict, error) {
 	names, err := r.Volumes()
 	if err != nil {
 		return nil, err
 	}
 	p := output.NewProgress("checking", 0)
+	p.SetTotal(sizeOf(r, names))
 	defer p.End()
 	verdicts := []volumeVerdict{}
 	for _, name := range names {
@@ -168,34 +164,25 @@ func verifyVolumes(ctx context.Context, r *driver.Reader) ([]volumeVerdict, erro
 	return verdicts, nil
 }
 
-// storeImage is an image as containers/storage records it (storage v1.58, images.go, type Image).
-type storeImage struct {
-	ID       string   `json:"id"`
-	Names    []string `json:"names"`
-	TopLayer string   `json:"layer"`
+// sizeOf returns how large volumes are together, as far as the store says.
+func sizeOf(s *nodestore.Store, names []string) (total int64) {
+	for _, name := range names {
+		if d, err := s.Description(name); err == nil {
+			total += d.Size
+		}
+	}
+	return total
 }
 
-func (o *storeVerifyOptions) verifyImages(ctx context.Context, r *driver.Reader) ([]imageVerdict, error) {
-	imagesDir := filepath.Join(o.graphRoot, driver.Name+"-images")
-	b, err := os.ReadFile(filepath.Join(imagesDir, "images.json"))
-	if errors.Is(err, fs.ErrNotExist) {
-		return []imageVerdict{}, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	var images []storeImage
-	if err := json.Unmarshal(b, &images); err != nil {
-		return nil, fmt.Errorf("records of the images: %w", err)
-	}
+func (o *storeVerifyOptions) verifyImages(ctx context.Context, s *nodestore.Store) (_ []imageVerdict, err error) {
 	dir := trust.NextTo(o.config)
 	verdicts := []imageVerdict{}
-	for _, img := range images {
+	for _, img := range s.Images {
 		v := imageVerdict{ID: img.ID, Names: img.Names, State: imageTrusted}
-		if v.State, err = checkImage(ctx, r, dir, img); err != nil {
+		if v.State, err = checkImage(ctx, s, dir, img); err != nil {
 			v.Note = err.Error()
 		}
-		if v.Decrypted, err = wasEncrypted(filepath.Join(imagesDir, img.ID)); err != nil {
+		if v.Decrypted, err = wasEncrypted(s.ImageDir(img)); err != nil {
 			return nil, err
 		}
 		verdicts = append(verdicts, v)
@@ -237,7 +224,7 @@ func wasEncrypted(dir string) (bool, error) {
 	return false, nil
 }
 
-func checkImage(ctx context.Context, r *driver.Reader, dir *trust.Dir, img storeImage) (imageState, error) {
+func checkImage(ctx context.Context, r *nodestore.Store, dir *trust.Dir, img *storage.Image) (imageState, error) {
 	m, err := r.DescribeImage(img.TopLayer)
 	if err != nil {
 		return imageUntrusted, err

@@ -8,8 +8,8 @@ import (
 )
 
 // findStored finds an image or container in the store.
-func findStored(graphRoot, arg string) (*Target, error) {
-	s, err := nodestore.Open(graphRoot)
+func findStored(roots *nodestore.Roots, arg string) (*Target, error) {
+	s, err := nodestore.Open(roots)
 	if err != nil {
 		return nil, notStored(arg, err)
 	}
@@ -17,7 +17,7 @@ func findStored(graphRoot, arg string) (*Target, error) {
 	if errors.Is(err, nodestore.ErrNotFound) {
 		var c *nodestore.Container
 		if c, err = s.FindContainer(arg); errors.Is(err, nodestore.ErrNotFound) {
-			return nil, notStored(arg, fmt.Errorf("%w in %s", nodestore.ErrNotFound, graphRoot))
+			return nil, notStored(arg, fmt.Errorf("%w in %s", nodestore.ErrNotFound, roots.GraphRoot))
 		}
 		if err == nil {
 			return stored(s, arg, s.Layers[c.LayerID].Parent)

@@ -9,9 +9,7 @@ import (
 	"os"
 	"strings"
 
-	"github.com/spf13/cobra"
-
-	"github.com/crio-erofs/crio-erofs/cmd/crio-erofs/internal/cli"
+	"github.com/crio-erofs/crio-erofs/cmd/crio-erofs/internal/nodestore"
 	"github.com/crio-erofs/crio-erofs/cmd/crio-erofs/internal/tree"
 	"github.com/crio-erofs/crio-erofs/driver/volume"
 )
@@ -36,18 +34,13 @@ type Target struct {
 	Manifest *volume.Manifest
 }
 
-// AddFlag adds the flag that says where the store is.
-func AddFlag(cmd *cobra.Command, graphRoot *string) {
-	cmd.Flags().StringVar(graphRoot, "graphroot", cli.DefaultGraphRoot, "the node's container storage")
-}
-
 // Find finds what an argument names.
-func Find(graphRoot, arg string) (*Target, error) {
+func Find(roots *nodestore.Roots, arg string) (*Target, error) {
 	paths := strings.Split(arg, ",")
 	for _, path := range paths {
 		fi, err := os.Stat(path)
 		if err != nil && len(paths) == 1 && !isPath(arg) {
-			return findStored(graphRoot, arg)
+			return findStored(roots, arg)
 		}
 		if err != nil {
 			return nil, err

@@ -1,0 +1,126 @@
+package nodestore
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/containers/storage"
+	"github.com/containers/storage/pkg/lockfile"
+
+	"github.com/crio-erofs/crio-erofs/driver"
+)
+
+// Pruner removes what nothing needs from a node's store.
+type Pruner struct {
+	*driver.Pruner
+	graphRoot, runRoot string
+}
+
+// NewPruner returns a pruner of a node's container storage.
+func NewPruner(roots *Roots, dryRun bool) (*Pruner, error) {
+	p, err := driver.NewPruner(filepath.Join(roots.GraphRoot, driver.Name), dryRun)
+	if err != nil {
+		return nil, err
+	}
+	return &Pruner{Pruner: p, graphRoot: roots.GraphRoot, runRoot: roots.RunRoot}, nil
+}
+
+// Prune removes all leftovers, see driver.Pruner, and returns what they were, also if there is an error.
+func (p *Pruner) Prune(idle bool) ([]driver.Leftover, error) {
+	// Layers first: volumes and image volumes may be theirs.
+	all, err := p.layers()
+	if err != nil {
+		return all, err
+	}
+	more, err := p.Volumes(p.tops, idle)
+	return append(all, more...), err
+}
+
+// tops returns the top layers of all images.
+func (p *Pruner) tops() (map[string]bool, error) {
+	var images []storage.Image
+	s := &Store{GraphRoot: p.graphRoot}
+	if err := readRecords(s.recordPath("images", "images.json"), &images); err != nil {
+		return nil, err
+	}
+	tops := map[string]bool{}
+	for _, img := range images {
+		tops[img.TopLayer] = true
+		for _, id := range img.MappedTopLayers {
+			tops[id] = true
+		}
+	}
+	return tops, nil
+}
+
+// layers removes layers of the driver that containers/storage does not know, and that no layer stands on which it knows.
+func (p *Pruner) layers() ([]driver.Leftover, error) {
+	// Most often there are none, and no need to wait for the lock, which is held during a pull.
+	ids, err := p.unknownLayers()
+	if err != nil || len(ids) == 0 {
+		return nil, err
+	}
+	s := &Store{GraphRoot: p.graphRoot}
+	lock, err := lockfile.GetLockFile(s.recordPath("layers", "layers.lock"))
+	if err != nil {
+		return nil, err
+	}
+	lock.Lock()
+	defer lock.Unlock()
+	if ids, err = p.unknownLayers(); err != nil {
+		return nil, err
+	}
+	return p.RemoveLayers(ids)
+}
+
+func (p *Pruner) unknownLayers() (ids []string, err error) {
+	layers, err := p.Layers() // before containers/storage's records: it records a layer before it makes it
+	if err != nil {
+		return nil, err
+	}
+	known, err := p.knownLayers()
+	if err != nil || known == nil {
+		return nil, err
+	}
+	parents := make(map[string]string, len(layers))
+	for _, l := range layers {
+		parents[l.ID] = l.Parent
+	}
+	needed := map[string]bool{}
+	for id := range known {
+		for ; id != "" && !needed[id]; id = parents[id] {
+			needed[id] = true
+		}
+	}
+	for _, l := range layers {
+		if !needed[l.ID] {
+			ids = append(ids, l.ID)
+		}
+	}
+	return ids, nil
+}
+
+// knownLayers returns the layers in containers/storage's records (storage v1.58, layers.go, newLayerStore); nil if there
+// are no records, of which nothing can be concluded.
+func (p *Pruner) knownLayers() (map[string]bool, error) {
+	s := &Store{GraphRoot: p.graphRoot}
+	stable := s.recordPath("layers", "layers.json")
+	if _, err := os.Stat(stable); errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	var layers []storage.Layer
+	for _, path := range []string{stable, s.recordPath("layers", "volatile-layers.json"),
+		filepath.Join(p.runRoot, driver.Name+"-layers", "volatile-layers.json")} {
+		if err := readRecords(path, &layers); err != nil {
+			return nil, fmt.Errorf("records of layers: %w", err)
+		}
+	}
+	known := map[string]bool{}
+	for i := range layers {
+		known[layers[i].ID] = true
+	}
+	return known, nil
+}
