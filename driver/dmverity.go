@@ -233,7 +233,13 @@ func throughMapper(dir string) bool {
 // openHostMount mounts a volume of the store as containers are to have it, attached nowhere.
 func (d *Driver) openHostMount(name string) (*os.File, error) {
 	if !d.options.hostVerity {
-		return d.openVolumeFile(d.homeOf(name).volumePath(name))
+		home := d.homeOf(name)
+		mnt, err := d.openVolumeFile(home.volumePath(name))
+		if err != nil && home != d.store && d.options.mount == MountAuto && d.mount == MountFile {
+			// Init has tried what our store's file system can do, and this may be another one.
+			return mountByLoop(home.volumePath(name))
+		}
+		return mnt, err
 	}
 	v, err := d.describeVolume(name)
 	if err != nil {

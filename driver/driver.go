@@ -25,7 +25,8 @@ func init() {
 // Driver implements containers/storage's graph driver.
 type Driver struct {
 	store
-	others   []store // additional image stores
+	others   []store // additional image stores, and the other half of a split one
+	images   *Driver // of the store for images, if they have one of their own
 	options  options
 	verified verified
 	records  records
@@ -61,42 +62,61 @@ func Init(home string, opts graphdriver.Options) (graphdriver.Driver, error) {
 	return d, nil
 }
 
-func open(home string, opts graphdriver.Options) (*Driver, error) {
+func open(home string, opts graphdriver.Options) (graphdriver.Driver, error) {
 	parsed, err := parseOptions(opts.DriverOptions)
 	if err != nil {
 		return nil, err
 	}
 	parsed.applyDecryption()
-	if opts.ImageStore != "" {
-		return nil, fmt.Errorf("a separate image store (%s) is not supported: remove imagestore from storage.conf and from "+
-			"CRI-O's configuration", opts.ImageStore)
-	}
 	if os.Geteuid() != 0 {
 		return nil, fmt.Errorf("must run as root to mount EROFS: %w", graphdriver.ErrPrerequisites)
 	}
 	if err := parsed.checkPrograms(); err != nil {
 		return nil, err
 	}
-	d := &Driver{options: parsed, verified: verified{files: map[volume.FileID]*checkedFile{}}, refs: graphdriver.NewRefCounter(mountChecker{})}
-	d.naive = graphdriver.NewNaiveDiffDriver(d, graphdriver.NewNaiveLayerIDMapUpdater(d))
+	d := newDriver(parsed)
 	if err := d.openStore(home); err != nil {
 		return nil, err
 	}
+	var whole graphdriver.Driver = d
+	if opts.ImageStore != "" {
+		if whole, err = openSplit(d, opts.ImageStore); err != nil {
+			return nil, fmt.Errorf("image store %s: %w", opts.ImageStore, err)
+		}
+	}
+	return whole, d.start()
+}
+
+func newDriver(o options) *Driver {
+	d := &Driver{
+		options: o, verified: verified{files: map[volume.FileID]*checkedFile{}}, refs: graphdriver.NewRefCounter(mountChecker{}),
+	}
+	d.useNaive(d)
+	return d
+}
+
+// useNaive lets containers/storage's ways for any driver use this one.
+func (d *Driver) useNaive(whole graphdriver.ProtoDriver) {
+	d.naive = graphdriver.NewNaiveDiffDriver(whole, graphdriver.NewNaiveLayerIDMapUpdater(whole))
+}
+
+// start makes an open store ready for use: finds out what the kernel can do, and clears away what others have left.
+func (d *Driver) start() error {
 	if err := d.openImageStores(); err != nil {
-		return nil, err
+		return err
 	}
 	d.lock.Lock()
 	defer d.lock.Unlock()
 	if err := d.checkVersion(); err != nil {
-		return nil, err
+		return err
 	}
 	if err := d.probe(); err != nil {
-		return nil, err
+		return err
 	}
 	if err := d.recover(); err != nil {
-		return nil, err
+		return err
 	}
-	return d, d.openQuotas()
+	return d.openQuotas()
 }
 
 // openStore makes the store's directories and opens its lock.

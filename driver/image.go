@@ -36,14 +36,15 @@ func imageKey(volumes []volume.ManifestVolume) string {
 // addImage puts the image volume into a manifest, and makes that volume if it is not there. An image without one can do
 // without: the manifest says why.
 func (d *Driver) addImage(m *volume.Manifest, chain []*layer) {
-	if m.NoImage = d.whyNoImage(m); m.NoImage != "" {
+	maker, holder := d.imageHolder(chain)
+	if m.NoImage = maker.whyNoImage(m); m.NoImage != "" {
 		return
 	}
 	if len(m.Volumes) == 1 {
 		m.Image = &m.Volumes[0]
 		return
 	}
-	v, err := d.imageVolume(imageKey(m.Volumes), d.imageHolder(chain), m.Volumes)
+	v, err := maker.imageVolume(imageKey(m.Volumes), holder, m.Volumes)
 	if err != nil {
 		logrus.Errorf("No image volume for container %s: %v", m.ID, err)
 		m.NoImage = fmt.Sprintf("making the image volume failed: %v", err)
@@ -95,12 +96,16 @@ func (d *Driver) whyNoImage(m *volume.Manifest) string {
 
 // imageHolder returns the layer in whose directory the image volume of a chain is linked: the image's top layer, so
 // that all containers of the image share it and it goes away with the image. If that layer is in an additional image
-// store, each container holds it.
-func (d *Driver) imageHolder(chain []*layer) string {
-	if len(chain) > 1 && chain[1].home != "" {
-		return chain[0].ID
+// store, each container holds it. The driver is the one that makes it, in the holder's store.
+func (d *Driver) imageHolder(chain []*layer) (maker *Driver, holder string) {
+	switch {
+	case len(chain) == 1 || chain[1].home == "":
+		return d, chain[0].Parent
+	case d.images != nil && chain[1].home == d.images.home:
+		return d.images, chain[0].Parent
+	default:
+		return d, chain[0].ID
 	}
-	return chain[0].Parent
 }
 
 // holders returns the layers that may hold the image volume with which a container's layer is mounted.
@@ -129,7 +134,7 @@ func (d *Driver) findImage(holder, key string) *volume.ManifestVolume {
 
 // readImage returns what a layer's image.json says; nil if there is none.
 func (d *Driver) readImage(id string) (*imageRecord, error) {
-	r, err := remembered[imageRecord](&d.records, d.imageRecordPath(id))
+	r, err := d.imageRecordOf(id)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}

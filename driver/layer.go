@@ -204,7 +204,6 @@ func (d *Driver) ListLayers() ([]string, error) {
 		return nil, err
 	}
 	ids := make([]string, 0, len(entries))
-	depths := make(map[string]int, len(entries))
 	for _, e := range entries {
 		// What is foreign must not be listed: containers/storage has layers removed that it does not know.
 		if foreign, err := d.isForeign(e.Name()); err != nil {
@@ -213,13 +212,21 @@ func (d *Driver) ListLayers() ([]string, error) {
 			continue
 		}
 		ids = append(ids, e.Name())
-		// A layer with a damaged record is listed, or it could never be removed.
-		if chain, err := d.chain(e.Name()); err == nil {
-			depths[e.Name()] = len(chain)
+	}
+	d.sortByDepth(ids)
+	return ids, nil
+}
+
+// sortByDepth puts children before their parents. A layer with a damaged record is the last: it has to be in lists, or it
+// could never be removed.
+func (d *Driver) sortByDepth(ids []string) {
+	depths := make(map[string]int, len(ids))
+	for _, id := range ids {
+		if chain, err := d.chain(id); err == nil {
+			depths[id] = len(chain)
 		}
 	}
 	slices.SortStableFunc(ids, func(a, b string) int { return depths[b] - depths[a] })
-	return ids, nil
 }
 
 // ReadWriteDiskUsage returns what the layer itself holds, without its parents. What a container writes in a VM is in

@@ -20,7 +20,7 @@ func (d *Driver) Status() [][2]string {
 		{"Verity", onOff(d.options.tree)},
 		{"Verify before mounts", onOff(d.options.verify)},
 		{"Host dm-verity", onOff(d.options.hostVerity)},
-		{"Image volumes", d.imageStatus()},
+		{imageStatusKey, d.imageStatus()},
 		{"Writable layer in VMs", d.rwStatus()},
 		{"ID-mapped mounts", d.shiftingStatus()},
 		{"Project quotas", d.quotaStatus()},
@@ -28,6 +28,9 @@ func (d *Driver) Status() [][2]string {
 		{"Overlay layers one by one", strconv.FormatBool(d.appendLowers)},
 	}
 }
+
+// imageStatusKey is under what name Status tells of image volumes.
+const imageStatusKey = "Image volumes"
 
 func onOff(b bool) string {
 	if b {

@@ -40,17 +40,27 @@ func TestStorageTarfs(t *testing.T) {
 
 func tempDir(t testing.TB) string { return t.TempDir() }
 
+// openStorage opens a store in a directory. If that has a directory for images, images are there.
 func openStorage(t *testing.T, dir string, options ...string) storage.Store {
 	t.Helper()
-	s, err := storage.GetStore(storage.StoreOptions{
+	o := storage.StoreOptions{
 		GraphRoot: filepath.Join(dir, "graph"), RunRoot: filepath.Join(dir, "run"), GraphDriverName: driver.Name,
 		// As it is on OpenShift: storage.conf is overlay's.
 		GraphDriverOptions: append([]string{"overlay.mountopt=nodev,metacopy=on"}, options...),
-	})
+	}
+	if images := filepath.Join(dir, "images"); exists(images) {
+		o.ImageStore = images
+	}
+	s, err := storage.GetStore(o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return s
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 func testStorage(t *testing.T, dirName string, options ...string) {
@@ -125,6 +135,11 @@ func testStorage(t *testing.T, dirName string, options ...string) {
 }
 
 func putLayers(t *testing.T, s storage.Store, tars [][]byte) (top string) {
+	t.Helper()
+	return putLayersOn(t, s, "", tars)
+}
+
+func putLayersOn(t *testing.T, s storage.Store, top string, tars [][]byte) string {
 	t.Helper()
 	for _, b := range tars {
 		layer, _, err := s.PutLayer("", top, nil, "", false, nil, bytes.NewReader(b))

@@ -119,7 +119,8 @@ func (d *Driver) verifyStack(s *stack) error {
 		return err
 	}
 	logrus.Warnf("Making the image volume again: %v", err)
-	if err := d.discardImage(d.imageHolder(s.chain), s.manifest.Image.FileID); err != nil {
+	maker, holder := d.imageHolder(s.chain)
+	if err := maker.discardImage(holder, s.manifest.Image.FileID); err != nil {
 		return err
 	}
 	d.addImage(s.manifest, s.chain)

@@ -123,6 +123,9 @@ func (s *Server) writeConfig() error {
 	if s.opts.StorageOptions != nil {
 		private["storage_option"] = s.opts.StorageOptions
 	}
+	if s.opts.ImageStore {
+		private["imagestore"] = s.ImageRoot()
+	}
 	var conf bytes.Buffer
 	if err := toml.NewEncoder(&conf).Encode(table{"crio": private}); err != nil {
 		return err

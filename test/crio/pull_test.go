@@ -77,7 +77,7 @@ func pullHalf(ctx context.Context, t *testing.T, server *crio.Server, ref string
 		pull <- err
 	}()
 	for {
-		files, err := filepath.Glob(filepath.Join(server.GraphRoot(), "erofs/tmp/*/volume", volume.FileName))
+		files, err := filepath.Glob(filepath.Join(server.VolumesRoot(), "erofs/tmp/*/volume", volume.FileName))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -100,7 +100,7 @@ func checkStore(t *testing.T, server *crio.Server) {
 	if *storageDriver != "" {
 		return
 	}
-	store := filepath.Join(server.GraphRoot(), "erofs")
+	store := filepath.Join(server.VolumesRoot(), "erofs")
 	if entries, err := os.ReadDir(filepath.Join(store, "tmp")); err != nil || len(entries) > 0 {
 		t.Errorf("half-made things in tmp: %v, %v", entries, err)
 	}

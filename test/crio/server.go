@@ -41,6 +41,9 @@ type Options struct {
 	// StorageOptions are options of the driver, such as erofs.image_volume=copy, instead of contrib's.
 	StorageOptions []string
 
+	// ImageStore has CRI-O keep images apart from containers, in ImageRoot.
+	ImageStore bool
+
 	// Config is crio-erofs's own configuration file; contrib's if empty.
 	Config string
 
@@ -107,6 +110,17 @@ func (s *Server) PID() int { return s.process.PID() }
 
 // GraphRoot returns the folder of the container store.
 func (s *Server) GraphRoot() string { return s.path("graphroot") }
+
+// ImageRoot returns the folder of the images' store, if they have one of their own.
+func (s *Server) ImageRoot() string { return s.path("images") }
+
+// VolumesRoot returns the folder of the store that has images.
+func (s *Server) VolumesRoot() string {
+	if s.opts.ImageStore {
+		return s.ImageRoot()
+	}
+	return s.GraphRoot()
+}
 
 // cgroup returns the control group, below which all pods are.
 func (s *Server) cgroup() string { return "/" + strings.ReplaceAll(s.opts.Dir, "/", "-")[1:] }

@@ -20,7 +20,7 @@ import (
 // by design, so those of the graph root are no surprise; a process or another mount is.
 func (s *Server) sweep() error {
 	surprises := s.killLeftovers()
-	expected := []string{s.GraphRoot(), s.path("runroot"), s.path("ns")}
+	expected := []string{s.GraphRoot(), s.ImageRoot(), s.path("runroot"), s.path("ns")}
 	mounts, err := s.mounts()
 	if err != nil {
 		return err

@@ -1,0 +1,149 @@
+package driver
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+
+	graphdriver "github.com/containers/storage/drivers"
+	"github.com/containers/storage/pkg/idtools"
+)
+
+// split is a driver with a store of its own for images ("imagestore" of storage.conf and of CRI-O): the graph root has
+// containers, their mounts, and images from before. The containers' driver sees the images' store as it sees additional
+// image stores. What is done to images is done by another driver, which is at home there.
+type split struct {
+	*Driver
+	images *Driver
+}
+
+// openSplit opens the images' store and lets the two drivers know each other's.
+func openSplit(d *Driver, root string) (graphdriver.Driver, error) {
+	images := newDriver(d.options)
+	if err := images.openStore(filepath.Join(root, Name)); err != nil {
+		return nil, err
+	}
+	if images.home == d.home {
+		return nil, errors.New("it is the graph root: remove imagestore from storage.conf and from CRI-O's configuration")
+	}
+	d.images, d.others = images, append(d.others, images.store)
+	images.others = append(images.others, d.store)
+	s := &split{Driver: d, images: images}
+	d.useNaive(s)
+	return s, images.start()
+}
+
+// owner returns the driver in whose store a layer is.
+func (s *split) owner(id string) *Driver {
+	if checkID(id) == nil && !exists(s.layerDir(id)) && exists(s.images.layerDir(id)) {
+		return s.images
+	}
+	return s.Driver
+}
+
+// Create makes an empty layer of an image.
+func (s *split) Create(id, parent string, opts *graphdriver.CreateOpts) error {
+	return s.images.Create(id, parent, opts)
+}
+
+// CreateFromTemplate makes a layer with the content of the template, see Driver.CreateFromTemplate.
+func (s *split) CreateFromTemplate(id, template string, templateMaps *idtools.IDMappings, parent string,
+	parentMaps *idtools.IDMappings, opts *graphdriver.CreateOpts, readWrite bool) error {
+	d := s.images
+	if readWrite {
+		d = s.Driver
+	}
+	return d.CreateFromTemplate(id, template, templateMaps, parent, parentMaps, opts, readWrite)
+}
+
+// ApplyDiff gives a layer its content.
+func (s *split) ApplyDiff(id, parent string, opts graphdriver.ApplyDiffOpts) (int64, error) {
+	return s.owner(id).ApplyDiff(id, parent, opts)
+}
+
+// Get mounts a layer on top of its ancestors and returns where.
+func (s *split) Get(id string, opts graphdriver.MountOpts) (string, error) {
+	return s.owner(id).Get(id, opts)
+}
+
+// Put undoes one Get.
+func (s *split) Put(id string) error { return s.owner(id).Put(id) }
+
+// Metadata tells of a layer.
+func (s *split) Metadata(id string) (map[string]string, error) { return s.owner(id).Metadata(id) }
+
+// Remove deletes a layer, mounted or not, and its volume if no other layer has it.
+func (s *split) Remove(id string) error {
+	owner, other := s.owner(id), s.images
+	if owner == other {
+		other = s.Driver
+	}
+	names, err := owner.imagesOf(id)
+	if l, readErr := owner.readLayer(id); readErr == nil && l.Kind == kindVolume {
+		names = append(names, l.Volume)
+	} else {
+		err = errors.Join(err, readErr)
+	}
+	if err := owner.Remove(id); err != nil {
+		return err
+	}
+	return other.dropMountPoints(names, err)
+}
+
+// dropMountPoints removes the places at which volumes were mounted that are gone from all stores. If it is not known
+// which are, all are looked at.
+func (d *Driver) dropMountPoints(names []string, unread error) (err error) {
+	d.lock.Lock()
+	defer d.lock.Unlock()
+	if unread != nil {
+		if names, err = namesIn(d.mountsDir()); err != nil {
+			return err
+		}
+	}
+	var errs []error
+	for _, name := range names {
+		if isVolumeName(name) && !exists(d.homeOf(name).volumePath(name)) {
+			errs = append(errs, d.dropHostMount(name))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// ListLayers returns the ids of all layers, children before their parents.
+func (s *split) ListLayers() ([]string, error) {
+	containers, err := s.Driver.ListLayers()
+	if err != nil {
+		return nil, err
+	}
+	images, err := s.images.ListLayers()
+	if err != nil {
+		return nil, err
+	}
+	ids := append(containers, images...)
+	s.sortByDepth(ids)
+	return ids, nil
+}
+
+// Cleanup unmounts everything that the drivers have mounted.
+func (s *split) Cleanup() error { return errors.Join(s.Driver.Cleanup(), s.images.Cleanup()) }
+
+// Status returns what "podman info" and "crio status info" show of the driver.
+func (s *split) Status() [][2]string {
+	status := s.Driver.Status()
+	for i := range status {
+		if status[i][0] == imageStatusKey {
+			status[i][1] = s.images.imageStatus()
+		}
+	}
+	return append(status, [2]string{"Image store", fmt.Sprintf("%s on %s", s.images.home, s.images.backingFS)})
+}
+
+// imageRecordOf reads a layer's image.json, which may be in the store of images.
+func (d *Driver) imageRecordOf(id string) (*imageRecord, error) {
+	r, err := remembered[imageRecord](&d.records, d.imageRecordPath(id))
+	if d.images != nil && errors.Is(err, fs.ErrNotExist) {
+		return d.images.imageRecordOf(id)
+	}
+	return r, err
+}

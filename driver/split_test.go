@@ -1,0 +1,147 @@
+package driver_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/crio-erofs/crio-erofs/driver/volume"
+)
+
+// TestSplitStore has images in a store of their own, beside the containers and on another file system.
+func TestSplitStore(t *testing.T) {
+	needRoot(t)
+	for name, c := range map[string]struct {
+		containers, images func(testing.TB) string
+		image              bool // there are image volumes
+	}{
+		"one file system": {xfs, nil, true}, "shared blocks": {ext4, xfs, true}, "no shared blocks": {xfs, ext4, false},
+		"no file-backed mounts": {ext4, tmpfs, false}, "containers in memory": {tmpfs, xfs, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			root := c.containers(t)
+			images := filepath.Join(root, "images")
+			var err error
+			if c.images == nil {
+				err = os.Mkdir(images, 0o700)
+			} else {
+				err = os.Symlink(c.images(t), images)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			testSplitStore(t, root, images, c.image)
+			testStorage(t, root) // cleans up, too
+			for _, sub := range []string{"layers", "volumes", "mounts", "tmp"} {
+				wantNames(t, images, sub, 0)
+			}
+		})
+	}
+}
+
+// testSplitStore runs containers of an image from before the store was split, and of one that was pulled since then and
+// has the old one's layer below its own.
+func testSplitStore(t *testing.T, root, images string, wantImage bool) {
+	tars := [][]byte{
+		makeTar(t, file{name: "base", content: "b"}), makeTar(t, file{name: "middle", content: "m"}),
+		makeTar(t, file{name: "top", content: "t"}),
+	}
+	hidden := images + ".hidden"
+	rename(t, images, hidden)
+	s := openStorage(t, root)
+	base := putLayers(t, s, tars[:1])
+	old := createImage(t, s, base)
+	s.Free()
+	rename(t, hidden, images)
+
+	s = openStorage(t, root)
+	fresh := createImage(t, s, putLayers(t, s, tars[1:]))
+	mixed := createImage(t, s, putLayersOn(t, s, base, tars[1:]))
+	graph := filepath.Join(root, "graph")
+	var containers []string
+	for _, c := range []struct {
+		image, files string
+		volumes      int
+		wantImage    bool
+	}{
+		{old, "/base ---------- b", 1, true},
+		{fresh, "/middle ---------- m\n/top ---------- t", 2, wantImage},
+		{mixed, "/base ---------- b\n/middle ---------- m\n/top ---------- t", 3, wantImage && sameDevice(t, graph, images)},
+	} {
+		container, err := s.CreateContainer("", nil, c.image, "", "", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		mounted := mountContainer(t, s, container.ID)
+		containers = append(containers, container.ID)
+		if got := tree(t, mounted); got != c.files || !strings.HasPrefix(mounted, graph) {
+			t.Errorf("a container has %q at %s, want %q", got, mounted, c.files)
+		}
+		checkManifest(t, mounted, c.volumes)
+		m, err := volume.ReadManifest(mounted)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if (m.Image != nil) != c.wantImage {
+			t.Errorf("image volume %+v, %q", m.Image, m.NoImage)
+		}
+		if m.Image != nil && c.volumes > 1 && !within(t, m.Image.Path, images) {
+			t.Errorf("the image volume is %s", m.Image.Path)
+		}
+	}
+	wantDamage(t, s, 0, 0, 0)
+	wantNames(t, graph, "volumes", 1)
+	wantNames(t, graph, "layers", 4)
+	mounts := len(mountsIn(t, graph, "mounts"))
+	s.Free()
+	s = openStorage(t, root) // as when CRI-O restarts
+	if n := len(mountsIn(t, graph, "mounts")); n != mounts || n == 0 {
+		t.Errorf("%d host mounts after a restart, %d before", n, mounts)
+	}
+	// In this order: of two images in different halves containers/storage does not see that they have a layer in common,
+	// and takes it away with the first that is on top of all the other's.
+	deleteAll(t, s, containers, []string{old, mixed, fresh})
+	wantDamage(t, s, 0, 0, 0)
+	for _, home := range []string{graph, images} {
+		for _, sub := range []string{"layers", "volumes", "mounts", "tmp"} {
+			wantNames(t, home, sub, 0)
+		}
+	}
+	s.Free()
+}
+
+func rename(t *testing.T, from, to string) {
+	t.Helper()
+	if err := os.Rename(from, to); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func sameDevice(t *testing.T, a, b string) bool {
+	t.Helper()
+	return deviceOf(t, a) == deviceOf(t, b)
+}
+
+func deviceOf(t *testing.T, path string) uint64 {
+	t.Helper()
+	fi, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, err := volume.FileIDOf(fi)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id.Device
+}
+
+// within says whether a path is below a directory, by their real names.
+func within(t *testing.T, path, dir string) bool {
+	t.Helper()
+	real, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.HasPrefix(path, real+"/")
+}
