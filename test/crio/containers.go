@@ -29,7 +29,10 @@ type ContainerOptions struct {
 	Dir         string   // working directory
 	User        int64    // user and group id
 	Mounts      []*cri.Mount
-	Memory      int64 // limit in bytes
+	Memory      int64    // limit in bytes
+	Args        []string // instead of the image's command, after its entry point
+
+	DropCapabilities []string // "ALL", or names without CAP_
 }
 
 // Result is what a command left.
@@ -46,6 +49,7 @@ func (p *Pod) CreateContainer(ctx context.Context, opts ContainerOptions) (*Cont
 		Metadata:    &cri.ContainerMetadata{Name: name},
 		Image:       &cri.ImageSpec{Image: opts.Image, UserSpecifiedImage: opts.Image},
 		Command:     opts.Command,
+		Args:        opts.Args,
 		Annotations: opts.Annotations,
 		Stdin:       opts.Stdin,
 		Tty:         opts.TTY,
@@ -68,6 +72,9 @@ func (p *Pod) CreateContainer(ctx context.Context, opts ContainerOptions) (*Cont
 	}
 	if opts.Memory != 0 {
 		config.Linux.Resources = &cri.LinuxContainerResources{MemoryLimitInBytes: opts.Memory}
+	}
+	if len(opts.DropCapabilities) > 0 {
+		config.Linux.SecurityContext.Capabilities = &cri.Capability{DropCapabilities: opts.DropCapabilities}
 	}
 	resp, err := p.server.runtime.CreateContainer(ctx, &cri.CreateContainerRequest{
 		PodSandboxId: p.ID, Config: config, SandboxConfig: p.config,
