@@ -86,35 +86,48 @@ func (n node) run(t *testing.T, commands []command) {
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	err = cmd.Run()
-	compare(t, commands, out.String())
-	if t.Failed() {
-		t.Logf("the page's shell: %v\n%s", err, strings.ReplaceAll(out.String(), mark, "§"))
+	if n := compare(t, commands, out.String()); n < len(commands) {
+		t.Errorf("%v\nended the shell: %v\n%s", commands[n], err, short(strings.ReplaceAll(out.String(), mark, "§")))
 	}
+}
+
+// short returns the last lines of a text, none of them long.
+func short(text string) string {
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	if n := len(lines) - 40; n > 0 {
+		lines = append([]string{fmt.Sprintf("(%d lines)", n)}, lines[n:]...)
+	}
+	for i, line := range lines {
+		if r := []rune(line); len(r) > 200 {
+			lines[i] = string(r[:200]) + "…"
+		}
+	}
+	return strings.Join(lines, "\n")
 }
 
 // part is what one command printed: its number, the text, the exit status.
 var part = regexp.MustCompile(`(?s)\n` + mark + `(\d+)\n(.*?)\n` + mark + `=(\d+)\n`)
 
-// compare holds the output of a page's shell against the page.
-func compare(t *testing.T, commands []command, output string) {
+// compare holds the output of a page's shell against the page, and returns how many commands ended.
+func compare(t *testing.T, commands []command, output string) int {
 	t.Helper()
 	parts := part.FindAllStringSubmatch(output, -1)
 	for i, c := range commands {
 		if i >= len(parts) {
-			t.Errorf("%v\nended the shell", c)
-			return
+			return i
 		}
 		text, status := parts[i][2], parts[i][3]
 		if n, err := strconv.Atoi(parts[i][1]); err != nil || n != i {
 			t.Fatalf("%v: part %d of the output has number %s", c, i, parts[i][1])
 		}
 		if len(c.output) == 0 && status != "0" {
-			t.Errorf("%v\nexit status %s:\n%s", c, status, text)
+			t.Errorf("%v\nexit status %s:\n%s", c, status, short(text))
 		}
 		if len(c.output) > 0 && !matches(c.output, text) {
-			t.Errorf("%v\nprints\n%s\nwhich is not\n%s", c, text, strings.Join(c.output, "\n"))
+			t.Errorf("%v\nprints\n%s\nwhich is not\n%s", c, short(text), strings.Join(c.output, "\n"))
 		}
 	}
+	return len(commands)
 }
 
 // matches compares what is shown with what was printed, without white space at the ends of lines, or empty ones at the end.
