@@ -249,6 +249,12 @@ func (d *daemon) cleanUp() error {
 	if err != nil || p == nil {
 		return ignoreNotExist(err)
 	}
-	d.state.removeStaleSockets()
+	removeStaleSocket(d.state.realPath())
+	if d.state.Events != "" {
+		// Ours: it would look alive as long as the goroutine that accepts has not seen its end.
+		if err := ignoreNotExist(os.Remove(d.state.Events)); err != nil {
+			d.log.Error(err)
+		}
+	}
 	return p.remove()
 }
