@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"text/tabwriter"
@@ -31,6 +32,7 @@ const noKata = "no Kata was given: nothing was run. KATA=/opt/kata names an inst
 // options are the command's flags.
 type options struct {
 	kata, format  string
+	runtime       string
 	only          []string
 	keep          string
 	memory, guest int
@@ -60,6 +62,7 @@ func newCommand() *cobra.Command {
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&o.kata, "kata", "", "folder of the installation, such as /opt/kata")
+	flags.StringVar(&o.runtime, "runtime", "", "run this runtime only: rust or golang")
 	flags.StringVar(&o.format, "format", "table", "table or json")
 	flags.StringArrayVar(&o.only, "only", nil, "run the cases whose names begin so; may be repeated")
 	flags.StringVar(&o.keep, "keep", "", "folder to keep logs in")
@@ -78,6 +81,12 @@ func (o *options) run(ctx context.Context, stdout io.Writer) error {
 	runtimes, err := install.Find(ctx, o.kata)
 	if err != nil {
 		return err
+	}
+	runtimes = slices.DeleteFunc(runtimes, func(r install.Runtime) bool {
+		return o.runtime != "" && !strings.EqualFold(o.runtime, string(r.Kind))
+	})
+	if len(runtimes) == 0 {
+		return fmt.Errorf("%s has no runtime %q", o.kata, o.runtime)
 	}
 	for _, r := range runtimes {
 		logrus.Infof("%s: %s", r.Shim, r.Line)
@@ -158,7 +167,7 @@ func (o *options) runOutside(ctx context.Context) ([]matrix.Result, error) {
 		return nil, err
 	}
 	args := []string{program, "--inside", "--kata", o.kata, "--format", "json", "--settings", o.settings,
-		"--guest-memory", fmt.Sprint(o.guest)}
+		"--guest-memory", fmt.Sprint(o.guest), "--runtime", o.runtime}
 	for _, only := range o.only {
 		args = append(args, "--only", only)
 	}

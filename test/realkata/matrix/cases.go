@@ -51,6 +51,8 @@ func cases(r install.Runtime) []testCase {
 			return b.container(ctx, small, kata.ModeImageVerity)
 		}},
 		{"CRI-O restarted", enforced, false, restarted},
+		{"two modes in a pod", enforced, false, twoModes},
+		{"process", none, false, process},
 		{"layers, verity: data changed", enforced, false, func(ctx context.Context, b *bench) (string, error) {
 			return b.damagedData(ctx, small)
 		}},
@@ -75,23 +77,81 @@ func goCases() []testCase {
 		{"layers, verity: refused", none, false, refused},
 		plain("layers", kata.ModeLayer, false),
 		plain("image", kata.ModeImage, true),
+		{"process", none, false, func(ctx context.Context, b *bench) (string, error) {
+			return none, b.configured(kata.ModeLayer, func() error {
+				_, err := process(ctx, b)
+				return err
+			})
+		}},
 	}
 }
 
 // plain is the case of a mode without verity.
 func plain(what string, mode kata.Mode, copies bool) testCase {
 	return testCase{what + ", no verity", none, copies, func(ctx context.Context, b *bench) (string, error) {
-		config, err := os.ReadFile(b.server.ConfigFile())
-		if err != nil {
-			return none, err
-		}
-		text := fmt.Sprintf("[handlers.%s]\nmodes = [%q]\n", crio.HandlerVM, mode)
-		if err := b.server.SetConfig(text); err != nil {
-			return none, err
-		}
-		verity, err := b.container(ctx, small, mode)
-		return verity, errors.Join(err, b.server.SetConfig(string(config)))
+		verity := none
+		err := b.configured(mode, func() (err error) {
+			verity, err = b.container(ctx, small, mode)
+			return err
+		})
+		return verity, err
 	}}
+}
+
+// configured does something while the handler has one mode only.
+func (b *bench) configured(mode kata.Mode, do func() error) error {
+	config, err := os.ReadFile(b.server.ConfigFile())
+	if err != nil {
+		return err
+	}
+	text := fmt.Sprintf("[handlers.%s]\nmodes = [%q]\n", crio.HandlerVM, mode)
+	if err := b.server.SetConfig(text); err != nil {
+		return err
+	}
+	return errors.Join(do(), b.server.SetConfig(string(config)))
+}
+
+// process is about what a container's process sees, and about its end for want of memory.
+func process(ctx context.Context, b *bench) (string, error) {
+	pod, refs, err := b.pod(ctx, small)
+	if err != nil {
+		return none, err
+	}
+	return none, errors.Join(pod.Probe(ctx, refs[0], filepath.Join(b.opts.Dir, "volumes")), pod.ProbeOOM(ctx, refs[0]))
+}
+
+// twoModes gives a container its image unverified in a pod whose other containers have theirs verified.
+func twoModes(ctx context.Context, b *bench) (string, error) {
+	pod, refs, err := b.pod(ctx, small)
+	if err != nil {
+		return none, err
+	}
+	verified, err := sleeper(ctx, pod, refs[0])
+	if err != nil {
+		return none, err
+	}
+	err = b.configured(kata.ModeLayer, func() error {
+		c, err := sleeper(ctx, pod, refs[0])
+		if err != nil {
+			return err
+		}
+		spec, err := c.Spec(ctx)
+		if err != nil {
+			return err
+		}
+		seen, err := look(ctx, c)
+		if err != nil {
+			return err
+		}
+		if strings.Contains(seen.root, "kata-verity") || spec.Annotations[kata.AnnotationMode] != string(kata.ModeLayer) {
+			return fmt.Errorf("the unverified container has mode %q and root %q", spec.Annotations[kata.AnnotationMode], seen.root)
+		}
+		return nil
+	})
+	if err != nil {
+		return none, err
+	}
+	return judge(ctx, pod, verified)
 }
 
 // Images that the cases run.

@@ -36,8 +36,15 @@ func keepLogs(path string) (stop func(), err error) {
 // keep writes to the file path what comes to a socket, unless somebody else listens there.
 func keep(socket, path string) (stop func(), err error) {
 	nothing := func() {}
-	if _, err := os.Stat(socket); !errors.Is(err, fs.ErrNotExist) {
-		logrus.Infof("what comes to %s is in the machine's own log: journalctl -t kata-runtime, -t kata", socket)
+	if _, err := os.Stat(socket); err == nil {
+		if answers(socket) {
+			logrus.Infof("what comes to %s is in the machine's own log: journalctl -t kata-runtime, -t kata", socket)
+			return nothing, nil
+		}
+		if err := os.Remove(socket); err != nil {
+			return nothing, err
+		}
+	} else if !errors.Is(err, fs.ErrNotExist) {
 		return nothing, err
 	}
 	if err := os.MkdirAll(filepath.Dir(socket), 0o755); err != nil {
@@ -64,7 +71,16 @@ func keep(socket, path string) (stop func(), err error) {
 			}
 		}
 	}()
-	return func() { conn.Close() }, nil
+	return func() { conn.Close(); os.Remove(socket) }, nil // net removes stream sockets only
+}
+
+// answers says whether somebody listens on a datagram socket.
+func answers(socket string) bool {
+	conn, err := net.Dial("unixgram", socket)
+	if err != nil {
+		return false
+	}
+	return conn.Close() == nil
 }
 
 // journalLine makes a line of a journal entry's fields, the message first.
