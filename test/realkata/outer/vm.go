@@ -26,6 +26,7 @@ var system = guest.Other{
 		"kvm_amd", "kvm_intel", "vhost_vsock", "vhost_net", "tun",
 		"veth", "bridge", "macvtap", // networks of pods, and of Kata's VMs
 		"sch_ingress", "cls_u32", "cls_matchall", "act_mirred",
+		"xfrm_user", "nfnetlink", // families of netlink that the Go runtime opens, used or not
 	},
 }
 
