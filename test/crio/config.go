@@ -160,6 +160,13 @@ func (s *Server) writeConfig() error {
 
 // privateConfig returns CRI-O's settings for running beside another CRI-O, or on a machine that has none.
 func (s *Server) privateConfig() table {
+	nri := table{
+		"nri_listen": s.path("nri.sock"), "nri_plugin_dir": s.path("nri/plugins"),
+		"nri_plugin_config_dir": s.path("nri/conf.d"),
+	}
+	if s.opts.Kata != nil { // emulated CPUs: the default time limits are for real ones
+		nri["nri_plugin_registration_timeout"], nri["nri_plugin_request_timeout"] = "2m", "2m"
+	}
 	return table{
 		"root": s.path("graphroot"), "runroot": s.path("runroot"), "log_dir": s.path("logs"),
 		"version_file": s.path("version"), "version_file_persist": s.path("version-persist"),
@@ -170,10 +177,7 @@ func (s *Server) privateConfig() table {
 			"signature_policy": s.path("policy.json"), "signature_policy_dir": s.path("policies"),
 		},
 		"network": table{"network_dir": s.path("cni"), "plugin_dirs": []string{"/usr/lib/cni", "/opt/cni/bin"}},
-		"nri": table{
-			"nri_listen": s.path("nri.sock"), "nri_plugin_dir": s.path("nri/plugins"),
-			"nri_plugin_config_dir": s.path("nri/conf.d"),
-		},
+		"nri":     nri,
 		"runtime": table{
 			"default_runtime": HandlerRunc, "cgroup_manager": "cgroupfs", "conmon_cgroup": "pod",
 			"namespaces_dir": s.path("ns"), "container_exits_dir": s.path("exits"),

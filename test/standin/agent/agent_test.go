@@ -59,7 +59,7 @@ func TestLowerStorages(t *testing.T) {
 	multi := func(fstype string, options ...string) agentapi.Storage {
 		return agentapi.Storage{FSType: fstype, Options: append(options, agentapi.OptMultiLayer)}
 	}
-	lowers, err := lowerStorages([]agentapi.Storage{
+	_, lowers, err := groupStorages([]agentapi.Storage{
 		multi("erofs", "X-kata.partition-number=10"), multi("erofs", "X-kata.partition-number=2"),
 		multi("erofs", "X-kata.partition-number=1"),
 	})
@@ -76,10 +76,11 @@ func TestLowerStorages(t *testing.T) {
 	for want, storages := range map[string][]agentapi.Storage{
 		"missing erofs lower layer": nil,
 		"not part of a multi-layer": {{FSType: "erofs"}},
-		"without ext4":              {multi("ext4", agentapi.OptOverlayUpper)},
+		"must be ext4":              {multi("erofs", agentapi.OptOverlayUpper)},
+		"exactly one":               {multi("ext4", agentapi.OptOverlayUpper), multi("ext4", agentapi.OptOverlayUpper)},
 		"want erofs":                {multi("squashfs")},
 	} {
-		if _, err := lowerStorages(storages); err == nil || !strings.Contains(err.Error(), want) {
+		if _, _, err := groupStorages(storages); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v, want %q in it", err, want)
 		}
 	}

@@ -48,7 +48,7 @@ func mountStorages(cid string, storages []agentapi.Storage) (*rootfs, error) {
 	if len(storages) == 1 && storages[0].Driver == agentapi.DriverGuestPull {
 		return pullRootfs(cid, &storages[0])
 	}
-	lowers, err := lowerStorages(storages)
+	upper, lowers, err := groupStorages(storages)
 	if err != nil {
 		return nil, err
 	}
@@ -56,7 +56,10 @@ func mountStorages(cid string, storages []agentapi.Storage) (*rootfs, error) {
 	if !filepath.IsAbs(r.mountPoint) || strings.Contains(r.mountPoint, "..") {
 		return nil, fmt.Errorf("mount point %q is not a plain absolute path", r.mountPoint)
 	}
-	if err = r.mountLowers(lowers); err == nil {
+	if err = r.mountUpper(upper); err == nil {
+		err = r.mountLowers(lowers)
+	}
+	if err == nil {
 		err = r.mountOverlay()
 	}
 	if err != nil {
@@ -65,33 +68,60 @@ func mountStorages(cid string, storages []agentapi.Storage) (*rootfs, error) {
 	return r, nil
 }
 
-// lowerStorages checks the group and returns its lowers, the topmost first: the lower partition number wins. The
-// options that ask for directories (OptMkdirPath) need no answer: they name the upper and work directories, which
-// mountOverlay makes in any case.
-func lowerStorages(storages []agentapi.Storage) ([]agentapi.Storage, error) {
-	var lowers []agentapi.Storage
+// groupStorages checks the group and returns its upper, if it has one, and its lowers, the topmost first: the lower
+// partition number wins. The options that ask for directories (OptMkdirPath) need no answer: they name the upper and
+// work directories, which mountOverlay makes in any case.
+func groupStorages(storages []agentapi.Storage) (upper *agentapi.Storage, lowers []agentapi.Storage, err error) {
 	for _, s := range storages {
 		if !slices.Contains(s.Options, agentapi.OptMultiLayer) {
-			return nil, fmt.Errorf("storage %s of type %s is not part of a multi-layer rootfs, the only kind that the "+
+			return nil, nil, fmt.Errorf("storage %s of type %s is not part of a multi-layer rootfs, the only kind that the "+
 				"stand-in mounts", s.Source, s.FSType)
 		}
-		if slices.Contains(s.Options, agentapi.OptOverlayUpper) {
-			return nil, fmt.Errorf("storage %s: the stand-in's guest kernel comes without %s for an upper layer: leave "+
-				"it out for an upper in the guest's memory", s.Source, s.FSType)
+		switch isUpper := slices.Contains(s.Options, agentapi.OptOverlayUpper); {
+		case isUpper && s.FSType != "ext4":
+			return nil, nil, fmt.Errorf("multi-layer erofs explicit upper layer must be ext4, got '%s'", s.FSType)
+		case isUpper && upper != nil:
+			return nil, nil, errors.New("multi-layer erofs currently supports exactly one explicit ext4 upper layer")
+		case isUpper:
+			upper = &s
+		case s.FSType != "erofs":
+			return nil, nil, fmt.Errorf("storage %s: type %s for a lower layer, want erofs", s.Source, s.FSType)
+		default:
+			lowers = append(lowers, s)
 		}
-		if s.FSType != "erofs" {
-			return nil, fmt.Errorf("storage %s: type %s for a lower layer, want erofs", s.Source, s.FSType)
-		}
-		lowers = append(lowers, s)
 	}
 	if len(lowers) == 0 {
-		return nil, errors.New("multi-layer erofs missing erofs lower layer storage")
+		return nil, nil, errors.New("multi-layer erofs missing erofs lower layer storage")
 	}
 	slices.SortStableFunc(lowers, func(a, b agentapi.Storage) int {
 		return cmp.Compare(partitionNumber(a), partitionNumber(b))
 	})
-	return lowers, nil
+	return upper, lowers, nil
 }
+
+// mountUpper mounts the disk for what the container writes, if it has one.
+func (r *rootfs) mountUpper(s *agentapi.Storage) error {
+	if s == nil {
+		return nil
+	}
+	disk, err := scsiDisk(s.Source)
+	if err != nil {
+		return err
+	}
+	dir := r.upper()
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	flags, _, data := parseOptions(s.Options)
+	if err := unix.Mount(disk, dir, s.FSType, flags, data); err != nil {
+		return fmt.Errorf("failed to mount layer %s on %s: %w", disk, dir, err)
+	}
+	r.mounts = append(r.mounts, dir)
+	return nil
+}
+
+// upper is where the upper disk is mounted, or the upper directory in the guest's memory is.
+func (r *rootfs) upper() string { return filepath.Join(r.base, "multi-layer", "upper") }
 
 func partitionNumber(s agentapi.Storage) int {
 	for _, opt := range s.Options {
@@ -180,10 +210,9 @@ func verityHint(err error) string {
 	return ""
 }
 
-// mountOverlay puts an upper directory of the guest's memory over the lowers (handle_multi_layer_erofs_group).
+// mountOverlay puts an upper directory, of the guest's memory unless there is a disk for it, over the lowers (handle_multi_layer_erofs_group).
 func (r *rootfs) mountOverlay() error {
-	upper := filepath.Join(r.base, "multi-layer", "upper")
-	upperdir, workdir := filepath.Join(upper, "upper"), filepath.Join(upper, "work")
+	upperdir, workdir := filepath.Join(r.upper(), "upper"), filepath.Join(r.upper(), "work")
 	r.bundle = filepath.Join(r.base, "rootfs")
 	for _, dir := range []string{upperdir, workdir, r.mountPoint, r.bundle} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {

@@ -18,7 +18,7 @@ var wanted = []string{
 	"virtio_pci", "virtio_console", // the agent's channel
 	"virtio_scsi", "sd_mod", // the disks of containers
 	"virtio_net", // a guest that pulls images itself
-	"dm_verity", "erofs", "overlay",
+	"dm_verity", "erofs", "overlay", "ext4",
 }
 
 // module is a kernel module in the order of loading.

@@ -66,11 +66,5 @@ func checkCount(mounts []*types.Mount) error {
 	if devices > maxDevices {
 		return fmt.Errorf("exceeded maximum block devices for multi-layer EROFS: %d > %d", devices, maxDevices)
 	}
-	for _, m := range mounts {
-		if isType(m, typeExt4) {
-			return fmt.Errorf("the stand-in for Kata has no ext4 upper layer (%s): leave it out for an upper layer in "+
-				"the guest's memory", m.Source)
-		}
-	}
 	return nil
 }

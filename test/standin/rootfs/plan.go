@@ -30,6 +30,7 @@ const (
 type Plan struct {
 	Kind     Kind
 	Files    []string        // in the order they have on the disk
+	Upper    string          // a disk of its own for what the container writes; "": in the guest's memory
 	Layout   *gptdisk.Layout // of KindGPT
 	Storages []agentapi.Storage
 }
@@ -68,7 +69,24 @@ func New(cid string, mounts []*types.Mount, annotations map[string]string) (*Pla
 		return nil, err
 	}
 	p.Storages[0].Options = append(p.Storages[0].Options, mkdirs...)
+	for _, m := range mounts {
+		if isType(m, typeExt4) {
+			p.addUpper(m, mountPoint)
+		}
+	}
 	return p, nil
+}
+
+// addUpper puts a writable disk before the others. Of two the last one counts (erofs_rootfs.rs, rwlayer_storage).
+func (p *Plan) addUpper(m *types.Mount, mountPoint string) {
+	if p.Upper != "" {
+		p.Storages = p.Storages[1:]
+	}
+	p.Upper = m.Source
+	options := slices.DeleteFunc(slices.Clone(m.Options), func(o string) bool { return o == "loop" })
+	upper := storage(mountPoint, append(options, agentapi.OptOverlayUpper, agentapi.OptMultiLayer))
+	upper.FSType = typeExt4
+	p.Storages = append([]agentapi.Storage{upper}, p.Storages...)
 }
 
 func mkdirOptions(overlay *types.Mount) (options []string) {
@@ -151,8 +169,18 @@ func storage(mountPoint string, options []string) agentapi.Storage {
 	return agentapi.Storage{Driver: agentapi.DriverSCSI, FSType: typeErofs, MountPoint: mountPoint, Options: options}
 }
 
-// WriteDisks makes the files that the disks need in dir and returns the disks' paths; raw says that they are no VMDKs.
-func (p *Plan) WriteDisks(dir string) (paths []string, raw bool, err error) {
+// Disk is a disk to attach.
+type Disk struct {
+	Path     string
+	VMDK     bool
+	Writable bool
+}
+
+// WriteDisks makes the files that the disks need in dir and returns the disks.
+func (p *Plan) WriteDisks(dir string) (disks []Disk, err error) {
+	if p.Upper != "" {
+		disks = append(disks, Disk{Path: p.Upper, Writable: true})
+	}
 	var path string
 	switch p.Kind {
 	case KindGPT:
@@ -160,9 +188,12 @@ func (p *Plan) WriteDisks(dir string) (paths []string, raw bool, err error) {
 	case KindMerged:
 		path, err = gptdisk.Concatenate(dir, p.Files)
 	default: // KindSingle has one file, KindPull none
-		return p.Files, true, nil
+		for _, path := range p.Files {
+			disks = append(disks, Disk{Path: path})
+		}
+		return disks, nil
 	}
-	return []string{path}, false, err
+	return append(disks, Disk{Path: path, VMDK: true}), err
 }
 
 // At returns the storages for disks at these SCSI addresses.
@@ -170,6 +201,8 @@ func (p *Plan) At(addresses []string) []agentapi.Storage {
 	storages := make([]agentapi.Storage, len(p.Storages))
 	for i, s := range p.Storages {
 		switch {
+		case p.Upper != "" && len(addresses) == 2:
+			s.Source = addresses[min(i, 1)]
 		case p.Kind == KindVolumes && i < len(addresses):
 			s.Source = addresses[i]
 		case p.Kind != KindVolumes && len(addresses) == 1:

@@ -74,16 +74,16 @@ func (c *container) attach(plan *rootfs.Plan) error {
 	if err := os.Mkdir(c.dir, 0o700); err != nil {
 		return err
 	}
-	paths, raw, err := plan.WriteDisks(c.dir)
+	disks, err := plan.WriteDisks(c.dir)
 	if err != nil {
 		return err
 	}
-	format := vm.VMDK
-	if raw {
-		format = vm.Raw
-	}
-	for _, path := range paths {
-		disk, err := c.vm.Plug(path, format)
+	for _, d := range disks {
+		format := vm.Raw
+		if d.VMDK {
+			format = vm.VMDK
+		}
+		disk, err := c.vm.Plug(d.Path, format, d.Writable)
 		if err != nil {
 			return err
 		}

@@ -63,16 +63,17 @@ const (
 	Raw  Format = "raw"
 )
 
-// Plug adds a read-only disk. force-share leaves the host free to have the files mounted meanwhile, as in runtime-rs.
-func (v *VM) Plug(path string, format Format) (*Disk, error) {
+// Plug adds a disk. A read-only one is shared by force, which leaves the host free to have the files mounted meanwhile,
+// as in runtime-rs (hypervisor/src/qemu/qmp.rs, hotplug_block_device).
+func (v *VM) Plug(path string, format Format, writable bool) (*Disk, error) {
 	n, err := v.disks.take()
 	if err != nil {
 		return nil, err
 	}
 	d := &Disk{Address: fmt.Sprintf("0:%d", n), vm: v, number: n}
 	err = v.monitor.run("blockdev-add", map[string]any{
-		"node-name": d.node(), "driver": string(format), "read-only": true, "force-share": true,
-		"file": map[string]any{"driver": "file", "filename": path, "read-only": true, "force-share": true},
+		"node-name": d.node(), "driver": string(format), "read-only": !writable, "force-share": !writable,
+		"file": map[string]any{"driver": "file", "filename": path, "read-only": !writable, "force-share": !writable},
 	})
 	if err != nil {
 		v.disks.release(n)
