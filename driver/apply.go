@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"time"
 
 	graphdriver "github.com/containers/storage/drivers"
 	"github.com/containers/storage/pkg/archive"
@@ -104,6 +105,8 @@ func (d *Driver) convert(l *layer, diff io.Reader) (size int64, err error) {
 	}
 	defer func() { err = errors.Join(err, t.remove()) }()
 	dir := filepath.Join(t.path, "volume")
+	b := building{start: time.Now(), kind: layersBuilt, dir: dir}
+	defer func() { d.count(&b, err) }()
 	if err = os.Mkdir(dir, dirMode); err != nil {
 		return 0, err
 	}
@@ -111,6 +114,7 @@ func (d *Driver) convert(l *layer, diff io.Reader) (size int64, err error) {
 	if err != nil {
 		return 0, err
 	}
+	b.desc = desc
 	root, err := d.examine(filepath.Join(dir, volumeFile))
 	if err != nil {
 		return 0, err

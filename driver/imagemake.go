@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
@@ -41,14 +42,15 @@ func (d *Driver) makeImage(holder, key string, volumes []volume.ManifestVolume) 
 	}
 	defer func() { err = errors.Join(err, t.remove()) }()
 	dir := filepath.Join(t.path, "volume")
+	b := building{start: time.Now(), kind: imagesBuilt, dir: dir}
+	defer func() { d.count(&b, err) }()
 	if err := os.Mkdir(dir, dirMode); err != nil {
 		return nil, err
 	}
-	desc, err := d.mergeVolumes(dir, volumes)
-	if err != nil {
+	if b.desc, err = d.mergeVolumes(dir, volumes); err != nil {
 		return nil, err
 	}
-	return d.publishImage(dir, desc, holder, key)
+	return d.publishImage(dir, b.desc, holder, key)
 }
 
 // mergeVolumes writes the union of volumes and what belongs to it to dir, and syncs it all.

@@ -57,7 +57,7 @@ func Annotate(config *modes.Config, c Container) (*Adjustment, error) {
 	request := c.Annotations[kata.AnnotationRequest]
 	if !ours {
 		if err := checkForeignRequest(handler.Name, request); err != nil {
-			return nil, err
+			return nil, Refuse(ReasonRequest, err)
 		}
 	} else if err := a.choose(c, request); err != nil {
 		return nil, err
@@ -74,14 +74,17 @@ func Annotate(config *modes.Config, c Container) (*Adjustment, error) {
 // choose fills in mode, manifest and annotations.
 func (a *Adjustment) choose(c Container, request string) (err error) {
 	if a.Manifest, err = readManifest(c.MountPoint); err != nil {
-		return err
+		return Refuse(ReasonManifest, err)
 	}
 	offer := modes.NewOffer(a.Manifest, c.Annotations)
 	if a.Mode, err = a.Handler.Choose(request, offer); err != nil {
-		return err
+		if request != "" {
+			return Refuse(ReasonRequest, err)
+		}
+		return Refuse(ReasonMode, err)
 	}
 	if a.Set, err = modes.Annotations(a.Mode, offer); err != nil {
-		return fmt.Errorf("annotations for mode %s: %w", a.Mode, err)
+		return Refuse(ReasonInternal, fmt.Errorf("annotations for mode %s: %w", a.Mode, err))
 	}
 	return nil
 }

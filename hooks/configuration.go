@@ -47,7 +47,7 @@ func (c *Configuration) For(handler string) (*modes.Config, error) {
 		last = &modes.Config{}
 	}
 	if _, ours := last.Handler(handler); ours {
-		return nil, err
+		return nil, Refuse(ReasonConfiguration, err)
 	}
 	logrus.WithError(err).WithField("handler", handler).
 		Error("configuration cannot be used; containers of handlers with EROFS volumes are refused")

@@ -16,5 +16,5 @@ func Enforce(ctx context.Context, dir *trust.Dir, a *Adjustment, c Container) er
 	if a.Mode == "" {
 		return nil
 	}
-	return dir.Enforce(ctx, &a.Handler, a.Manifest, a.Mode, c.Annotations[AnnotationImageRef])
+	return Refuse(ReasonTrust, dir.Enforce(ctx, &a.Handler, a.Manifest, a.Mode, c.Annotations[AnnotationImageRef]))
 }

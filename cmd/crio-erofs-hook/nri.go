@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log/syslog"
 	"os"
@@ -10,11 +11,12 @@ import (
 	lsyslog "github.com/sirupsen/logrus/hooks/syslog"
 	"github.com/spf13/cobra"
 
+	"github.com/crio-erofs/crio-erofs/hooks/metrics"
 	"github.com/crio-erofs/crio-erofs/hooks/nri"
 )
 
 func newNRICommand() *cobra.Command {
-	external := nri.External{Plugin: &nri.Plugin{}}
+	external := nri.External{Plugin: &nri.Plugin{Metrics: metrics.New(version)}}
 	cmd := &cobra.Command{
 		Use:   "nri",
 		Short: "Be an NRI plugin that connects to CRI-O's NRI socket",
@@ -27,6 +29,11 @@ func newNRICommand() *cobra.Command {
 			if nri.Preinstalled() {
 				return runPreinstalled(cmd.Context())
 			}
+			if address := external.Plugin.MetricsAddress; address != "" {
+				if err := metrics.CheckAddress(address); err != nil {
+					return fmt.Errorf("--metrics-addr: %w", err)
+				}
+			}
 			return external.Run(cmd.Context())
 		},
 	}
@@ -36,6 +43,9 @@ func newNRICommand() *cobra.Command {
 	cmd.Flags().StringVar(&external.Plugin.Guard, "guard", ownPath(), "path, for the runtime, of this program as the "+
 		"guard of containers with volumes; empty: no guard")
 	cmd.Flags().StringVar(&external.Index, "idx", nri.PluginIndex, "two digits; NRI asks plugins in this order")
+	cmd.Flags().StringVar(&external.Plugin.MetricsAddress, "metrics-addr", "", "serve Prometheus metrics at HOST:PORT or "+
+		"unix:/PATH; empty: nowhere")
+	cmd.Flags().StringVar(&external.Plugin.GraphRoot, "graphroot", metrics.DefaultGraphRoot, "CRI-O's container storage, for the metrics of the store")
 	return cmd
 }
 
@@ -48,7 +58,7 @@ func runPreinstalled(ctx context.Context) error {
 		logrus.SetOutput(io.Discard)
 		logrus.SetFormatter(&logrus.TextFormatter{DisableTimestamp: true, DisableColors: true})
 	}
-	return nri.RunPreinstalled(ctx, &nri.Plugin{Guard: ownPath()})
+	return nri.RunPreinstalled(ctx, &nri.Plugin{Guard: ownPath(), Metrics: metrics.New(version)})
 }
 
 // ownPath returns the path of this program, not of the link by which the runtime knows it as a plugin; empty if it

@@ -11,6 +11,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/crio-erofs/crio-erofs/hooks"
+	"github.com/crio-erofs/crio-erofs/hooks/metrics"
 	"github.com/crio-erofs/crio-erofs/kata/modes"
 )
 
@@ -37,6 +38,14 @@ type Plugin struct {
 	// there is.
 	Guard string
 
+	// Metrics counts; nil: nothing does. MetricsAddress is where it is served, see metrics.Listen; empty: nowhere. GraphRoot
+	// is CRI-O's container storage, whose metrics come along; empty: metrics.DefaultGraphRoot.
+	Metrics        *metrics.Metrics
+	MetricsAddress string
+	GraphRoot      string
+
+	listener *metrics.Listener // of the metrics, once they are served
+
 	// unusable is why the runtime's settings for the plugin cannot be applied.
 	unusable error
 }
@@ -46,11 +55,29 @@ type Plugin struct {
 func (p *Plugin) Configure(_ context.Context, settings, runtime, version string) (api.EventMask, error) {
 	p.unusable = nil
 	if err := p.apply(settings); err != nil {
-		p.unusable = fmt.Errorf("settings of the NRI plugin (/etc/nri/conf.d): %w", err)
+		p.unusable = hooks.Refuse(hooks.ReasonSettings, fmt.Errorf("settings of the NRI plugin (/etc/nri/conf.d): %w", err))
 		logrus.WithError(p.unusable).Error("containers of handlers with EROFS volumes are refused")
 	}
+	p.serveMetrics()
+	p.Metrics.Connected(true)
 	logrus.WithFields(logrus.Fields{"runtime": runtime, "version": version}).Info("connected to the runtime")
 	return 0, nil // 0: the events that Plugin has methods for
+}
+
+// serveMetrics begins to, unless it has. That it cannot is no reason to keep containers from starting.
+func (p *Plugin) serveMetrics() {
+	p.Metrics.Look(p.Configuration.Path, p.GraphRoot)
+	if p.Metrics == nil || p.MetricsAddress == "" || p.listener != nil {
+		return
+	}
+	log := logrus.WithField("address", p.MetricsAddress)
+	l, err := p.Metrics.Listen(context.Background(), p.MetricsAddress)
+	if err != nil {
+		log.WithError(err).Error("metrics are not served")
+		return
+	}
+	p.listener = l
+	log.Info("metrics are served")
 }
 
 // CreateContainer sets and removes annotations of a container that is about to be created. An error fails the creation.
@@ -64,15 +91,21 @@ func (p *Plugin) CreateContainer(ctx context.Context, pod *api.PodSandbox, c *ap
 		if r := recover(); r != nil {
 			err = fmt.Errorf("crio-erofs-hook: internal error: %v", r)
 			log.WithField("panic", r).Error("internal error; container refused")
+			p.Metrics.Refused(pod.GetRuntimeHandler(), hooks.ReasonInternal, time.Since(start))
 		}
 	}()
 	a, err := p.annotate(ctx, pod, c)
 	if err != nil {
-		log.WithError(err).Error("container refused")
+		reason := hooks.ReasonOf(err)
+		log.WithError(err).WithField("reason", reason).Error("container refused")
+		p.Metrics.Refused(pod.GetRuntimeHandler(), reason, time.Since(start))
 		return nil, nil, fmt.Errorf("crio-erofs-hook: container %s: %w", c.GetName(), err)
 	}
-	report(log.WithField("took", time.Since(start).Round(time.Microsecond)), a)
-	return p.adjustment(a, c), nil, nil
+	adjust = p.adjustment(a, c)
+	took := time.Since(start)
+	p.Metrics.Answered(pod.GetRuntimeHandler(), a.Mode, took)
+	report(log.WithField("took", took.Round(time.Microsecond)), a)
+	return adjust, nil, nil
 }
 
 func (p *Plugin) annotate(ctx context.Context, pod *api.PodSandbox, c *api.Container) (*hooks.Adjustment, error) {
@@ -105,9 +138,9 @@ func (p *Plugin) checkShim(a *hooks.Adjustment, resolvPath string) error {
 		return nil
 	}
 	if err := hooks.ThroughShim(filepath.Dir(resolvPath)); err != nil {
-		return fmt.Errorf("handler %s asks for mode %s, but its runtime is not crio-erofs's shim (%w): set its "+
-			"runtime_path to containerd-shim-%s-v2, a link to the shim, or take it out of the configuration",
-			a.Handler.Name, a.Mode, err, a.Handler.Name)
+		return hooks.Refuse(hooks.ReasonShim, fmt.Errorf("handler %s asks for mode %s, but its runtime is not crio-erofs's "+
+			"shim (%w): set its runtime_path to containerd-shim-%s-v2, a link to the shim, or take it out of the configuration",
+			a.Handler.Name, a.Mode, err, a.Handler.Name))
 	}
 	return nil
 }

@@ -61,6 +61,7 @@ func (e External) Run(ctx context.Context) error {
 	if err := api.CheckPluginIndex(e.Index); err != nil {
 		return fmt.Errorf("--idx: %w", err)
 	}
+	e.Plugin.serveMetrics() // also while there is no connection, which they tell
 	log := logrus.WithField("socket", e.Socket)
 	pause := retryMin
 	waiting := false
@@ -137,6 +138,7 @@ func serve(ctx context.Context, p *Plugin, opts ...stub.Option) error {
 		}
 		return &handshakeError{err}
 	}
+	defer p.Metrics.Connected(false)
 	select {
 	case <-closed:
 		return errClosed

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/sirupsen/logrus"
+
+	"github.com/crio-erofs/crio-erofs/hooks/metrics"
 )
 
 // Settings is the plugin's configuration as the runtime hands it over, from /etc/nri/conf.d/10-crio-erofs.conf or
@@ -21,6 +23,12 @@ type Settings struct {
 
 	// Guard is the path of the program to run as the guard, see Plugin.
 	Guard *string `json:"guard,omitempty"`
+
+	// MetricsAddress is where metrics are served: HOST:PORT, or unix:/PATH; nowhere if it is empty.
+	MetricsAddress string `json:"metrics_addr,omitempty"`
+
+	// GraphRoot is CRI-O's container storage, for the metrics of the store; metrics.DefaultGraphRoot if it is empty.
+	GraphRoot string `json:"graphroot,omitempty"`
 }
 
 // ParseSettings reads and checks settings. An empty text is none.
@@ -32,12 +40,12 @@ func ParseSettings(text string) (s Settings, err error) {
 	d.DisallowUnknownFields()
 	if err := d.Decode(&s); err != nil {
 		return s, fmt.Errorf("%w; valid is {\"log_level\": \"debug|info|warning|error\", \"config\": \"/PATH\", "+
-			"\"guard\": \"/PATH\"}", err)
+			"\"guard\": \"/PATH\", \"metrics_addr\": \"HOST:PORT\", \"graphroot\": \"/PATH\"}", err)
 	}
 	if d.More() {
 		return s, errors.New("there is something behind the JSON object")
 	}
-	for key, path := range map[string]*string{"config": s.Config, "guard": s.Guard} {
+	for key, path := range map[string]*string{"config": s.Config, "guard": s.Guard, "graphroot": &s.GraphRoot} {
 		if path != nil && *path != "" && !filepath.IsAbs(*path) {
 			return s, fmt.Errorf("%s: %q is not an absolute path", key, *path)
 		}
@@ -45,6 +53,11 @@ func ParseSettings(text string) (s Settings, err error) {
 	if s.LogLevel != "" {
 		if _, err := logrus.ParseLevel(s.LogLevel); err != nil {
 			return s, fmt.Errorf("log_level: %w", err)
+		}
+	}
+	if s.MetricsAddress != "" {
+		if err := metrics.CheckAddress(s.MetricsAddress); err != nil {
+			return s, fmt.Errorf("metrics_addr: %w", err)
 		}
 	}
 	return s, nil
@@ -64,6 +77,12 @@ func (p *Plugin) apply(text string) error {
 	}
 	if s.Guard != nil {
 		p.Guard = *s.Guard
+	}
+	if s.MetricsAddress != "" {
+		p.MetricsAddress = s.MetricsAddress
+	}
+	if s.GraphRoot != "" {
+		p.GraphRoot = s.GraphRoot
 	}
 	return nil
 }

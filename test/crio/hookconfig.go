@@ -14,6 +14,9 @@ const installedHook = "/usr/local/bin/crio-erofs-hook"
 // ConfigFile returns the path of crio-erofs's own configuration, of which runtime handler does what.
 func (s *Server) ConfigFile() string { return s.path("config.toml") }
 
+// MetricsSocket returns the path of the socket on which the NRI plugin serves its metrics.
+func (s *Server) MetricsSocket() string { return s.path("metrics.sock") }
+
 // SetConfig replaces crio-erofs's own configuration; hook and shim see it with the next container.
 func (s *Server) SetConfig(text string) error {
 	tmp := s.ConfigFile() + ".tmp"
@@ -41,7 +44,9 @@ func (s *Server) writeHookConfig(root string) error {
 	if bytes.Equal(private, guard) {
 		return fmt.Errorf("contrib/hooks.d does not name %s", installedHook)
 	}
-	settings, err := json.Marshal(map[string]string{"log_level": "info", "config": s.ConfigFile()})
+	settings, err := json.Marshal(map[string]string{
+		"log_level": "info", "config": s.ConfigFile(), "metrics_addr": "unix:" + s.MetricsSocket(), "graphroot": s.GraphRoot(),
+	})
 	if err != nil {
 		return err
 	}
