@@ -1,9 +1,12 @@
 package main
 
 import (
+	"slices"
+
 	"github.com/spf13/cobra"
 
 	"github.com/crio-erofs/crio-erofs/cmd/crio-erofs/internal/cli"
+	"github.com/crio-erofs/crio-erofs/cmd/crio-erofs/internal/disks"
 	"github.com/crio-erofs/crio-erofs/cmd/crio-erofs/internal/files"
 	"github.com/crio-erofs/crio-erofs/cmd/crio-erofs/internal/images"
 	"github.com/crio-erofs/crio-erofs/cmd/crio-erofs/internal/inspect"
@@ -20,7 +23,7 @@ var groups = []struct {
 }{
 	{"volumes", "Volumes, as files anywhere:", volumes.Commands},
 	{"files", "What is in volumes and images:", func() []*cobra.Command {
-		return append(inspect.Commands(), files.Commands()...)
+		return slices.Concat(inspect.Commands(), files.Commands(), disks.Commands())
 	}},
 	{"images", "Images, and what is known of their volumes:", images.Commands},
 	{"node", "A node:", nodeCommands},
