@@ -1,6 +1,7 @@
 package driver
 
 import (
+	"errors"
 	"time"
 
 	graphdriver "github.com/containers/storage/drivers"
@@ -39,7 +40,12 @@ func RetryImages(after time.Duration) (before time.Duration) {
 }
 
 // DropKept has a driver give up the mounts that it keeps for containers to come.
-func DropKept(d graphdriver.Driver) error { return d.(*Driver).kept.dropAll() }
+func DropKept(d graphdriver.Driver) error {
+	if s, ok := d.(*split); ok {
+		return errors.Join(DropKept(s.Driver), DropKept(s.images))
+	}
+	return d.(*Driver).kept.dropAll()
+}
 
 // Kept returns how many mounts a driver keeps for containers to come.
 func Kept(d graphdriver.Driver) int {

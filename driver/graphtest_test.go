@@ -24,6 +24,7 @@ func TestGraph(t *testing.T) {
 			driver.UseMountString(d.(*graphtest.Driver).Driver)
 		}},
 		"image volumes": {place: xfs},
+		"btrfs":         {place: btrfs},
 		"copied images": {place: ext4, options: []string{"erofs.image_volume=copy", "erofs.mount=loop"}},
 		"tmpfs":         {place: tmpfs},
 		"tarfs":         {place: xfs, options: []string{"erofs.layout=tarfs"}},

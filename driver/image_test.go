@@ -24,6 +24,13 @@ func xfs(t testing.TB) string {
 	return fstest.FileSystem(t, 400<<20, "mkfs.xfs", "-q", "-m", "reflink=1")
 }
 
+// btrfs makes another one.
+func btrfs(t testing.TB) string {
+	t.Helper()
+	fstest.RequireTool(t, "mkfs.btrfs")
+	return fstest.FileSystem(t, 400<<20, "mkfs.btrfs", "-q")
+}
+
 // ext4 makes a file system that cannot.
 func ext4(t testing.TB) string {
 	t.Helper()

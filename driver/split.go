@@ -104,7 +104,7 @@ func (d *Driver) dropMountPoints(names []string, unread error) (err error) {
 	var errs []error
 	for _, name := range names {
 		if isVolumeName(name) && !exists(d.homeOf(name).volumePath(name)) {
-			errs = append(errs, d.dropHostMount(name))
+			errs = append(errs, d.kept.drop(name), d.dropHostMount(name))
 		}
 	}
 	return errors.Join(errs...)

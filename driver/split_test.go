@@ -6,6 +6,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/containers/storage"
+
+	"github.com/crio-erofs/crio-erofs/driver"
 	"github.com/crio-erofs/crio-erofs/driver/volume"
 )
 
@@ -16,8 +19,12 @@ func TestSplitStore(t *testing.T) {
 		containers, images func(testing.TB) string
 		image              bool // there are image volumes
 	}{
-		"one file system": {xfs, nil, true}, "shared blocks": {ext4, xfs, true}, "no shared blocks": {xfs, ext4, false},
-		"no file-backed mounts": {ext4, tmpfs, false}, "containers in memory": {tmpfs, xfs, true},
+		"one file system":       {xfs, nil, true},
+		"shared blocks":         {ext4, xfs, true},
+		"no shared blocks":      {xfs, ext4, false},
+		"btrfs":                 {ext4, btrfs, true},
+		"no file-backed mounts": {ext4, tmpfs, false},
+		"containers in memory":  {tmpfs, xfs, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			root := c.containers(t)
@@ -52,7 +59,7 @@ func testSplitStore(t *testing.T, root, images string, wantImage bool) {
 	s := openStorage(t, root)
 	base := putLayers(t, s, tars[:1])
 	old := createImage(t, s, base)
-	s.Free()
+	closeStorage(t, s)
 	rename(t, hidden, images)
 
 	s = openStorage(t, root)
@@ -94,6 +101,13 @@ func testSplitStore(t *testing.T, root, images string, wantImage bool) {
 	wantNames(t, graph, "volumes", 1)
 	wantNames(t, graph, "layers", 4)
 	mounts := len(mountsIn(t, graph, "mounts"))
+	d, err := s.GraphDriver()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := driver.DropKept(d); err != nil {
+		t.Fatal(err)
+	}
 	s.Free()
 	s = openStorage(t, root) // as when CRI-O restarts
 	if n := len(mountsIn(t, graph, "mounts")); n != mounts || n == 0 {
@@ -107,6 +121,15 @@ func testSplitStore(t *testing.T, root, images string, wantImage bool) {
 		for _, sub := range []string{"layers", "volumes", "mounts", "tmp"} {
 			wantNames(t, home, sub, 0)
 		}
+	}
+	closeStorage(t, s)
+}
+
+// closeStorage has the next one who opens the store get a new driver.
+func closeStorage(t *testing.T, s storage.Store) {
+	t.Helper()
+	if _, err := s.Shutdown(true); err != nil {
+		t.Error(err)
 	}
 	s.Free()
 }

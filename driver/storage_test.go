@@ -26,6 +26,7 @@ func TestStorage(t *testing.T) {
 		"file":          {tempDir, nil},
 		"loop":          {tempDir, []string{"erofs.mount=loop"}},
 		"image volumes": {xfs, nil},
+		"btrfs":         {btrfs, nil},
 		"no trees":      {tmpfs, []string{"erofs.verity=off"}},
 	} {
 		t.Run(name, func(t *testing.T) { testStorage(t, mode.place(t), mode.options...) })

@@ -12,7 +12,7 @@ run)
 	packages="
 		runc conmon containernetworking-plugins iptables
 		docker-registry debootstrap skopeo
-		erofs-utils cryptsetup-bin e2fsprogs xfsprogs attr acl libcap2-bin libarchive-tools
+		erofs-utils cryptsetup-bin e2fsprogs xfsprogs btrfs-progs attr acl libcap2-bin libarchive-tools
 		qemu-system-x86 python3 busybox-static fdisk gdisk cpio xz-utils zstd kmod jq secilc" ;;
 *)
 	echo "usage: $0 build|run" >&2
