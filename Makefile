@@ -112,7 +112,7 @@ test-kata: deps ## Run what make test has of Kata: wire types, dialects, shim, a
 .PHONY: test-consumers
 test-consumers: ## Hold policy, init data and reference values against Kata's and Trustee's own code (needs cargo)
 	cargo build --locked --all-features --manifest-path test/policy/consumers/Cargo.toml --target-dir $(CACHE)/consumers
-	cd test/policy && $(GO) test -count=1 -v -run '^(TestKataAgent|TestTrustee)$$' .
+	cd test/policy && $(GO) test -count=1 -v -run '^Test(KataAgent|KataOptions|Trustee)$$' .
 
 .PHONY: fuzz
 fuzz: ## Run every fuzz target for FUZZTIME (30s) each

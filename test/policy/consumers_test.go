@@ -18,6 +18,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/crio-erofs/crio-erofs/driver/measure"
+	"github.com/crio-erofs/crio-erofs/driver/volume"
 	"github.com/crio-erofs/crio-erofs/kata/expected"
 	"github.com/crio-erofs/crio-erofs/test/env"
 )
@@ -115,6 +117,33 @@ func TestKataAgent(t *testing.T) {
 		if got[i] != want[i] {
 			t.Errorf("%s: allowed is %s", names[i], got[i])
 		}
+	}
+}
+
+// TestKataOptions has Kata's runtime-rs read a volume and make the options of its storage.
+func TestKataOptions(t *testing.T) {
+	agent := consumer(t, "kata-agent")
+	path := filepath.Join(t.TempDir(), volume.FileName)
+	d, err := volume.Create(path, bytes.NewReader(make([]byte, 1024)), volume.BuildOptions{}) // an empty tar
+	if err != nil {
+		t.Fatal(err)
+	}
+	verityPath := filepath.Join(filepath.Dir(path), volume.VerityFileName)
+	if err := volume.WriteVerityFile(verityPath, d.Verity); err != nil {
+		t.Fatal(err)
+	}
+	rootfs := expected.Rootfs{Volumes: []measure.Volume{{Size: d.Size, Verity: *d.Verity}}}
+	storages, err := rootfs.StorageOptions()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	if err := json.Unmarshal([]byte(run(t, nil, agent, "options", path, verityPath)), &got); err != nil {
+		t.Fatal(err)
+	}
+	i := slices.Index(storages[0], "X-kata.dmverity-enabled=true")
+	if i < 0 || !slices.Equal(got, storages[0][i:]) {
+		t.Errorf("Kata makes %q, expected are %q", got, storages[0])
 	}
 }
 

@@ -1,7 +1,8 @@
-//! Reads what crio-erofs measure makes as Kata's agent does, with the agent's own code.
+//! Reads what crio-erofs makes as Kata does, with Kata's own code.
 //!
 //!     kata-agent initdata ANNOTATION     prints the digest (base64) and the entries of an annotation with init data
 //!     kata-agent policy FILE < REQUESTS  prints for every request, a line each, whether the policy allows it
+//!     kata-agent options VOLUME VERITY   prints the options that runtime-rs makes of a volume and its .dmverity file
 //!
 //! ANNOTATION is the name of a file.
 
@@ -9,7 +10,7 @@ use std::{fs, io};
 
 use anyhow::{bail, Context, Result};
 use kata_agent_policy::policy::{AgentPolicy, PolicyCopyFileRequest};
-use kata_types::initdata;
+use kata_types::{gpt_disk, initdata};
 use protocols::agent::CreateContainerRequest;
 use serde::{de::DeserializeOwned, Deserialize, Serialize};
 use serde_json::Value;
@@ -20,7 +21,8 @@ async fn main() -> Result<()> {
     match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["initdata", file] => print_initdata(&fs::read_to_string(file)?),
         ["policy", file] => check_requests(&fs::read_to_string(file)?).await,
-        _ => bail!("usage: kata-agent initdata FILE | policy FILE"),
+        ["options", volume, verity] => print_options(volume, verity),
+        _ => bail!("usage: kata-agent initdata FILE | policy FILE | options VOLUME VERITY"),
     }
 }
 
@@ -29,6 +31,13 @@ fn print_initdata(annotation: &str) -> Result<()> {
     let digest = initdata::calculate_initdata_digest(&toml, initdata::ProtectedPlatform::NoProtection)?;
     let parsed = initdata::decode_initdata(annotation)?;
     println!("{}", serde_json::json!({"digest": digest, "data": parsed.data()}));
+    Ok(())
+}
+
+fn print_options(volume: &str, verity: &str) -> Result<()> {
+    let metadata = gpt_disk::parse_dmverity_metadata_file(verity)?;
+    let options = gpt_disk::generate_dmverity_options(&metadata, Some(volume));
+    println!("{}", serde_json::to_string(&options)?);
     Ok(())
 }
 
