@@ -114,8 +114,14 @@ func startShim(t *testing.T, bundle, id string) (address string) {
 // newSandbox starts a shim and creates and starts the sandbox container from volumes.
 func newSandbox(t *testing.T, id string, rootfs []*types.Mount) *sandbox {
 	t.Helper()
+	return newSandboxWith(t, id, rootfs, args("/bin/sleep", "1000000"))
+}
+
+// newSandboxWith is newSandbox with another configuration.
+func newSandboxWith(t *testing.T, id string, rootfs []*types.Mount, change func(*specs.Spec)) *sandbox {
+	t.Helper()
 	s := &sandbox{T: t, id: id}
-	bundle := s.writeBundle(id, "sandbox", args("/bin/sleep", "1000000"))
+	bundle := s.writeBundle(id, "sandbox", change)
 	address := startShim(t, bundle, id)
 	t.Cleanup(func() { removeSandbox(t, bundle, id) })
 	conn, err := net.Dial("unix", strings.TrimPrefix(address, "unix://"))

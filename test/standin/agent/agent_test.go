@@ -85,7 +85,7 @@ func TestLowerStorages(t *testing.T) {
 		}
 	}
 	for _, cid := range []string{"", "../escape", "foo/bar", "foo\\bar", "foo\x00bar", "a..b"} {
-		if _, err := mountStorages(cid, nil); err == nil || !strings.Contains(err.Error(), "container ID") {
+		if _, err := mountStorages(cid, nil, nil); err == nil || !strings.Contains(err.Error(), "container ID") {
 			t.Errorf("container id %q: %v", cid, err)
 		}
 	}

@@ -44,10 +44,11 @@ func (c *container) create(r *agentapi.CreateContainerRequest) (err error) {
 			err = errors.Join(err, c.release())
 		}
 	}()
-	if err = wanted.check(r.Storages); err != nil {
+	diffIDs, err := wanted.check(r)
+	if err != nil {
 		return err
 	}
-	if c.rootfs, err = mountStorages(c.id, r.Storages); err != nil {
+	if c.rootfs, err = mountStorages(c.id, r.Storages, diffIDs); err != nil {
 		return err
 	}
 	var res *specs.LinuxResources

@@ -16,7 +16,8 @@ import (
 // expectation is what the guest's owner wants containers to have. It comes with the guest and not from the host that
 // asks for containers.
 type expectation struct {
-	images []*expected.ImageStorages
+	images  []*expected.ImageStorages
+	digests []string // of images of which nothing was measured; if there are any, containers are of these
 }
 
 // wanted is nil in a guest without init data, which takes what it gets.
@@ -36,24 +37,36 @@ func readInitData(path string) error {
 	if err != nil {
 		return err
 	}
-	text, ok := data[expected.InitDataStorages]
-	if !ok {
-		return fmt.Errorf("init data: no entry %s", expected.InitDataStorages)
-	}
 	e := &expectation{}
-	if err := json.Unmarshal([]byte(text), &e.images); err != nil {
-		return fmt.Errorf("init data: %s: %w", expected.InitDataStorages, err)
+	entry, to := expected.InitDataStorages, any(&e.images)
+	if data[agentapi.InitDataImages] != "" {
+		entry, to = agentapi.InitDataImages, &e.digests
+	}
+	text, ok := data[entry]
+	if !ok {
+		return fmt.Errorf("init data: no entry %s", entry)
+	}
+	if err := json.Unmarshal([]byte(text), to); err != nil {
+		return fmt.Errorf("init data: %s: %w", entry, err)
 	}
 	wanted = e
 	return nil
 }
 
 // check accepts the storages of one of the images, in one of the ways that it can be given: as many, in the order of
-// their partitions, on one disk, each with exactly the expected options.
-func (e *expectation) check(storages []agentapi.Storage) error {
-	if e == nil {
-		return nil
+// their partitions, on one disk, each with exactly the expected options. If images are known by their digests alone, it
+// returns the diffIDs that the volumes must have instead, topmost first.
+func (e *expectation) check(r *agentapi.CreateContainerRequest) ([]string, error) {
+	switch {
+	case e == nil:
+		return nil, nil
+	case e.digests != nil:
+		return e.tarfsStack(r.OCI)
 	}
+	return nil, e.checkStorages(r.Storages)
+}
+
+func (e *expectation) checkStorages(storages []agentapi.Storage) error {
 	for _, image := range e.images {
 		for _, rootfs := range image.Rootfs {
 			if slices.EqualFunc(storages, rootfs.Options, func(s agentapi.Storage, options []string) bool {

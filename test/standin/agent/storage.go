@@ -37,13 +37,17 @@ type layer struct {
 }
 
 // mountStorages does what multi_layer_erofs.rs's handle_multi_layer_erofs_group does, then setup_bundle of rpc.rs.
-// After an error nothing stays mounted.
-func mountStorages(cid string, storages []agentapi.Storage) (*rootfs, error) {
+// After an error nothing stays mounted. If there are diffIDs, the storages must be volumes of layout tarfs with these,
+// topmost first.
+func mountStorages(cid string, storages []agentapi.Storage, diffIDs []string) (*rootfs, error) {
 	if cid == "" || strings.ContainsAny(cid, "/\\\x00") || strings.Contains(cid, "..") {
 		return nil, fmt.Errorf("container ID %q contains invalid characters", cid)
 	}
 	if len(storages) > 0 && storages[len(storages)-1].Driver == agentapi.DriverOverlay {
-		return mountVolumes(cid, storages)
+		return mountVolumes(cid, storages, diffIDs)
+	}
+	if diffIDs != nil {
+		return nil, errors.New("the guest's init data allow volumes of layout tarfs only")
 	}
 	if len(storages) == 1 && storages[0].Driver == agentapi.DriverGuestPull {
 		return pullRootfs(cid, &storages[0])

@@ -50,12 +50,19 @@ func parseVerityInfo(driverOptions []string) (*verityOptions, error) {
 
 // mountVolumes mounts raw block volumes and an overlay over them, as kata-containers#7837 does: the last storage is the
 // overlay, whose options name the lowers, topmost first. After an error nothing stays mounted.
-func mountVolumes(cid string, storages []agentapi.Storage) (*rootfs, error) {
+func mountVolumes(cid string, storages []agentapi.Storage, diffIDs []string) (*rootfs, error) {
 	overlay := storages[len(storages)-1]
+	if diffIDs != nil && len(diffIDs) != len(storages)-1 {
+		return nil, fmt.Errorf("%d volumes, the image has %d", len(storages)-1, len(diffIDs))
+	}
 	r := &rootfs{base: filepath.Join(containerBase, cid), mountPoint: overlay.MountPoint}
 	var err error
 	for i := range storages[:len(storages)-1] {
-		if err = r.mountVolume(&storages[i]); err != nil {
+		diffID := ""
+		if diffIDs != nil {
+			diffID = diffIDs[i]
+		}
+		if err = r.mountVolume(&storages[i], diffID); err != nil {
 			break
 		}
 	}
@@ -77,7 +84,8 @@ func mountVolumes(cid string, storages []agentapi.Storage) (*rootfs, error) {
 	return r, nil
 }
 
-func (r *rootfs) mountVolume(s *agentapi.Storage) error {
+// mountVolume mounts a volume; if there is a diffID, only after it was checked against that.
+func (r *rootfs) mountVolume(s *agentapi.Storage, diffID string) error {
 	if !strings.HasPrefix(s.MountPoint, agentapi.VolumesDir+"/") || strings.Contains(s.MountPoint, "..") {
 		return fmt.Errorf("mount point %q of a volume", s.MountPoint)
 	}
@@ -88,13 +96,23 @@ func (r *rootfs) mountVolume(s *agentapi.Storage) error {
 	var verity string
 	switch s.Driver {
 	case agentapi.DriverSCSI:
+		if diffID != "" {
+			return fmt.Errorf("volume on disk %s has no dm-verity, so that the host could change it after it was checked", s.Source)
+		}
 	case agentapi.DriverVerity:
 		v, err := parseVerityInfo(s.DriverOptions)
+		disk := dev
 		if err == nil {
 			verity, dev, err = openVerity(dev, v)
 		}
 		if err != nil {
 			return fmt.Errorf("failed to create dm-verity device over disk %s: %w", s.Source, err)
+		}
+		if diffID == "" {
+			break
+		}
+		if err := verifyTarfs(disk, dev, v, diffID); err != nil {
+			return errors.Join(fmt.Errorf("volume on disk %s: %w", s.Source, err), closeVerity(verity))
 		}
 	default:
 		return fmt.Errorf("unsupported driver %q of a volume", s.Driver)

@@ -37,6 +37,10 @@ const (
 	// VolumesDir holds the mounts of raw block volumes (kata-containers#7837).
 	VolumesDir = "/run/kata-containers/virtual-volumes/containers"
 
+	// InitDataImages is an entry of init data with the digests of images (a JSON list), of whose volumes nothing else is
+	// known. Kata has no such thing.
+	InitDataImages = "image-digests.json"
+
 	// SharedDir is the only place CopyFile writes to (share_fs/mod.rs, DEFAULT_KATA_GUEST_SHARE_DIR).
 	SharedDir = "/run/kata-containers/shared/containers"
 
@@ -95,6 +99,10 @@ type CreateContainerRequest struct {
 	Storages    []Storage   `json:"storages"`
 	OCI         *specs.Spec `json:"oci"`
 }
+
+// ImageDocuments are the annotations in which a host gives a guest, for InitDataImages, the manifest and the configuration
+// of a container's image.
+var ImageDocuments = []string{"standin.image-manifest", "standin.image-config"}
 
 // ContainerRequest names a container.
 type ContainerRequest struct {
