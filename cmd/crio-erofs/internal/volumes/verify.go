@@ -18,26 +18,41 @@ import (
 type verifyOptions struct {
 	rootHash string
 	diffID   string
-	format   output.Format
+	image    string // digest
+	// documents are files with the image's configuration and manifest.
+	documents []string
+	format    output.Format
 }
 
 func newVerifyCommand() *cobra.Command {
 	var o verifyOptions
 	cmd := &cobra.Command{
-		Use:   "verify [flags] VOLUME",
+		Use:   "verify [flags] VOLUME...",
 		Short: "Check a volume's data against its tree and root hash",
 		Long: `verify reads a whole volume and checks its superblocks, its hash tree and its data. With --root-hash the volume must be the
 one with that root hash; without, it must fit its own, which shows damage but not exchange.
 Of a volume of layout tarfs the tar's sha256, which is the layer's diffID, is checked, too.
 With --diff-id the volume must be what the layer with this diffID becomes: that shows exchange, too, and needs no root hash.
+With --image, all volumes of an image are given, the lowest first, and must be what its layers become: nothing has to be known but
+the digest of its configuration (its id) or of its manifest. Those documents may come from where the volumes do.
 The first bad block's offset is printed and the exit status is 1 if anything does not fit.`,
-		Args: cli.ExactArgs(1),
+		Args: func(cmd *cobra.Command, args []string) error {
+			if o.image == "" {
+				return cli.ExactArgs(1)(cmd, args)
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if o.image != "" {
+				return o.runImage(cmd.Context(), cmd.OutOrStdout(), args)
+			}
 			return o.run(cmd.Context(), cmd.OutOrStdout(), args[0])
 		},
 	}
 	cmd.Flags().StringVar(&o.rootHash, "root-hash", "", "the root hash that the volume must have, 64 hex digits")
 	cmd.Flags().StringVar(&o.diffID, "diff-id", "", "the layer's diffID (sha256:…); for volumes of layout tarfs, which have the layer's tar")
+	cmd.Flags().StringVar(&o.image, "image", "", "digest (sha256:…) of the image that the volumes, of layout tarfs, must be")
+	cmd.Flags().StringArrayVar(&o.documents, "document", nil, "file with the image's configuration, or its manifest; for --image, may be given twice")
 	output.AddFlag(cmd, &o.format, verdict{})
 	return cmd
 }
