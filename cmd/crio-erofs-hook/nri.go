@@ -42,6 +42,7 @@ func newNRICommand() *cobra.Command {
 	addConfigFlag(cmd, &external.Plugin.Configuration.Path)
 	cmd.Flags().StringVar(&external.Plugin.Guard, "guard", ownPath(), "path, for the runtime, of this program as the "+
 		"guard of containers with volumes; empty: no guard")
+	cmd.Flags().Lookup("guard").DefValue = "this program" // for help texts: the path is another one everywhere
 	cmd.Flags().StringVar(&external.Index, "idx", nri.PluginIndex, "two digits; NRI asks plugins in this order")
 	cmd.Flags().StringVar(&external.Plugin.MetricsAddress, "metrics-addr", "", "serve Prometheus metrics at HOST:PORT or "+
 		"unix:/PATH; empty: nowhere")

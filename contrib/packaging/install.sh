@@ -4,112 +4,113 @@
 #   install.sh install STAGE DESTDIR MANIFEST
 #   install.sh uninstall DESTDIR MANIFEST
 #
-# MANIFEST, a path below DESTDIR, says what was installed: directories that were not there before, links with their targets,
-# files with their SHA-256. A file below /etc that somebody has changed since is neither replaced nor removed.
+# MANIFEST, a path below DESTDIR, says what was installed, a line each: "d - PATH", directories that were not there before;
+# "l TARGET PATH", links; "f SHA256 PATH", files. No path has a space. A file below /etc that somebody has changed since is
+# neither replaced nor removed.
 set -eu
 
-usage() {
-	sed -n 's/^#   install.sh/usage: install.sh/p' "$0" >&2
-	exit 2
-}
+newline='
+'
 
-# entry KIND PATH prints the value of a line of the old manifest, nothing if it has none.
-entry() {
-	[ ! -f "$manifest" ] || sed -n "s,^$1 \([^ ]*\) $2\$,\1,p" "$manifest"
-}
+# recorded LINE tells whether the old manifest has a line.
+recorded() { case "$newline$old$newline" in *"$newline$1$newline"*) ;; *) return 1 ;; esac; }
 
 sum() { sha256sum <"$1" | cut -d ' ' -f 1; }
 
-# changed PATH tells whether a file is another one than was installed. Without a manifest every file is.
-changed() { [ "$(sum "$destdir$1")" != "$(entry f "$1")" ]; }
+# as_installed PATH tells whether a file is still the one that was installed.
+as_installed() { recorded "f $(sum "$destdir$1") $1"; }
 
-is_configuration() { case $1 in /etc/*) ;; *) return 1 ;; esac; }
-
-# make_directory PATH makes a directory and those above it, and notes which were missing, or were when they were made.
-make_directory() {
-	[ "$1" != / ] || return 0
-	make_directory "$(dirname "$1")"
-	if [ ! -d "$destdir$1" ]; then
-		install -d -m 755 "$destdir$1"
-	elif [ -z "$(entry d "$1")" ]; then
-		return 0
-	fi
-	grep -qxF "d - $1" "$work/manifest" || echo "d - $1" >>"$work/manifest"
+# put FROM PATH installs a file. Beside the old one, and renamed: a program that runs cannot be written to, and CRI-O may
+# read a configuration file just now.
+put() {
+	mode=644
+	[ ! -x "$1" ] || mode=755
+	directory=$destdir${2%/*}
+	install -m "$mode" "$1" "$directory/.new"
+	mv -f "$directory/.new" "$destdir$2"
 }
 
-# install_file PATH
-install_file() {
-	new=$stage$1 old=$destdir$1
-	if is_configuration "$1" && [ -e "$old" ] && ! cmp -s "$new" "$old" && changed "$1"; then
-		echo "kept $old, which is not as it was installed: compare it with $stage$1" >&2
-		# The line of the manifest stays, too: the file does not become ours by being kept.
-		echo "f $(entry f "$1" | grep . || echo kept) $1" >>"$work/manifest"
-		return
+# put_configuration PATH
+put_configuration() {
+	if [ -e "$destdir$1" ] && ! cmp -s "$stage$1" "$destdir$1" && ! as_installed "$1"; then
+		echo "kept $destdir$1, which is not as it was installed: compare it with $stage$1" >&2
+	else
+		put "$stage$1" "$1"
 	fi
-	mode=644
-	[ ! -x "$new" ] || mode=755
-	# Beside it and renamed: a program that runs cannot be written to, and CRI-O may read the file just now.
-	install -m "$mode" "$new" "$destdir$(dirname "$1")/.new"
-	mv -f "$destdir$(dirname "$1")/.new" "$old"
-	echo "f $(sum "$new") $1" >>"$work/manifest"
+}
+
+# make_directories makes those of the stage, and prints a line for each that is new, or was when it was made.
+make_directories() {
+	{
+		(cd "$stage" && find . -mindepth 1 -type d -printf '/%P\n')
+		parent=${1%/*}
+		while [ -n "$parent" ]; do # of the manifest itself
+			echo "$parent"
+			parent=${parent%/*}
+		done
+	} | sort -u | while read -r directory; do
+		if [ ! -d "$destdir$directory" ]; then
+			install -d -m 755 "$destdir$directory"
+		elif ! recorded "d - $directory"; then
+			continue
+		fi
+		echo "d - $directory"
+	done
 }
 
 install_all() {
-	[ -d "$stage" ] || { echo "install.sh: there is no $stage" >&2; exit 1; }
-	: >"$work/manifest"
-	(cd "$stage" && find . ! -type d -printf '/%P\n' | sort) >"$work/paths"
-	while read -r path; do
-		make_directory "$(dirname "$path")"
-		if [ -L "$stage$path" ]; then
-			ln -sfn "$(readlink "$stage$path")" "$destdir$path"
-			echo "l $(readlink "$stage$path") $path" >>"$work/manifest"
-		else
-			install_file "$path"
-		fi
-	done <"$work/paths"
-	make_directory "$(dirname "${manifest#"$destdir"}")"
-	remove_entries "$work/paths" # what an earlier version had, and this one has not
-	install -m 644 "$work/manifest" "$manifest.new"
-	mv -f "$manifest.new" "$manifest"
+	[ -d "$stage" ] || { echo "install.sh: there is no $stage: run make install" >&2; exit 1; }
+	install -d -m 755 "$destdir/"
+	make_directories "$manifest" >"$work/manifest"
+	(cd "$stage" && find . -type l -printf 'l %l /%P\n' && find . -type f -exec sha256sum {} + |
+		sed 's,^\([^ ]*\)  \./,f \1 /,') | sort -k 3 >>"$work/manifest"
+	while read -r kind value path; do
+		case $kind:$path in
+		d:*) ;;
+		l:*) ln -sfn "$value" "$destdir$path" ;;
+		f:/etc/*) put_configuration "$path" ;;
+		*) put "$stage$path" "$path" ;;
+		esac
+	done <"$work/manifest"
+	remove_but "$work/manifest" # what an earlier version had, and this one has not
+	put "$work/manifest" "$manifest"
 }
 
-# remove_entries KEEP removes what the manifest names, except the paths in the file KEEP.
-remove_entries() {
-	[ -f "$manifest" ] || return 0
-	while read -r kind value path; do
-		if [ "$kind" = d ] || grep -qxF "$path" "$1"; then
-			continue
-		elif [ "$kind" = l ]; then
-			[ "$(readlink "$destdir$path")" != "$value" ] || rm "$destdir$path"
-		elif [ ! -e "$destdir$path" ]; then
-			continue
-		elif is_configuration "$path" && [ "$(sum "$destdir$path")" != "$value" ]; then
-			echo "kept $destdir$path, which is not as it was installed" >&2
-		else
-			rm "$destdir$path"
-		fi
-	done <"$manifest"
+# remove_but KEEP removes what the manifest names, except what the manifest KEEP names, too.
+remove_but() {
+	keep=$newline$(cut -d ' ' -f 3 "$1")$newline
+	printf '%s\n' "$old" | while read -r kind value path; do
+		case $keep in *"$newline$path$newline"*) continue ;; esac
+		case $kind:$path in
+		l:*) [ "$(readlink "$destdir$path")" != "$value" ] || rm "$destdir$path" ;;
+		f:/etc/*)
+			if [ -e "$destdir$path" ] && [ "$(sum "$destdir$path")" != "$value" ]; then
+				echo "kept $destdir$path, which is not as it was installed" >&2
+			else
+				rm -f "$destdir$path"
+			fi ;;
+		f:*) rm -f "$destdir$path" ;;
+		esac
+	done
 }
 
 uninstall_all() {
-	[ -f "$manifest" ] || { echo "install.sh: nothing is installed: there is no $manifest" >&2; exit 1; }
-	remove_entries /dev/null
-	sed -n 's,^d - ,,p' "$manifest" | sort -r >"$work/directories"
-	rm "$manifest"
-	while read -r directory; do
+	[ -n "$old" ] || { echo "install.sh: nothing is installed: there is no $destdir$manifest" >&2; exit 1; }
+	remove_but /dev/null
+	rm "$destdir$manifest"
+	printf '%s\n' "$old" | sed -n 's,^d - ,,p' | sort -r | while read -r directory; do
 		[ ! -d "$destdir$directory" ] || rmdir --ignore-fail-on-non-empty "$destdir$directory"
-	done <"$work/directories"
+	done
 }
 
-[ $# -ge 1 ] || usage
+case ${1:-}:$# in
+install:4) stage=$2 destdir=${3%/} manifest=$4 ;;
+uninstall:3) destdir=${2%/} manifest=$3 ;;
+*)
+	sed -n 's/^#   install.sh/usage: install.sh/p' "$0" >&2
+	exit 2 ;;
+esac
+old=$(cat "$destdir$manifest" 2>/dev/null) || old=
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-case $1:$# in
-install:4)
-	stage=$2 destdir=${3%/} manifest=${3%/}$4
-	install_all ;;
-uninstall:3)
-	destdir=${2%/} manifest=${2%/}$3
-	uninstall_all ;;
-*) usage ;;
-esac
+"$1_all"

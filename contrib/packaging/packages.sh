@@ -1,10 +1,10 @@
 #!/bin/sh
 # Makes the Debian and RPM packages of what is in bin/.
 #
-#   packages.sh OUTDIR VERSION
+#   packages.sh OUTDIR VERSION [PARTS]
 #
 # VERSION is that of the programs: v1.2.3, which the packages call 1.2.3, or a commit's, of which they make a version that
-# comes before all released ones.
+# comes before all released ones. PARTS are those of stage.sh, by default all.
 set -eu
 
 out=$(mkdir -p "$1" && cd "$1" && pwd)
@@ -21,11 +21,11 @@ esac
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-for part in node crio; do
-	ZSH=/usr/share/zsh/vendor-completions CNI=/usr/lib/cni contrib/packaging/stage.sh $part "$work/$part-deb" /usr
-	ZSH=/usr/share/zsh/site-functions CNI=/usr/libexec/cni contrib/packaging/stage.sh $part "$work/$part-rpm" /usr
+for part in ${3:-node crio}; do
+	ZSH=/usr/share/zsh/vendor-completions FORMAT=deb contrib/packaging/stage.sh "$part" "$work/$part-deb" /usr
+	ZSH=/usr/share/zsh/site-functions FORMAT=rpm contrib/packaging/stage.sh "$part" "$work/$part-rpm" /usr
 	# Debian wants manual pages compressed, without a time (policy 12.1); rpm takes them either way.
 	find "$work/$part-deb/usr/share/man" -type f -exec gzip -9n {} +
-	(cd contrib/packaging && "$go" run . -description $part.yaml -version "$version" -out "$out" \
+	(cd contrib/packaging && "$go" run . -description "$part.yaml" -version "$version" -out "$out" \
 		"deb=$work/$part-deb" "rpm=$work/$part-rpm")
 done

@@ -4,7 +4,7 @@
 #   stage.sh node|crio STAGE PREFIX
 #
 # node: everything but CRI-O. crio: CRI-O with the driver, and its units. BIN (default bin), MANUAL (pages and completions,
-# default BIN/manual), ZSH (where zsh looks for completions) and CNI (the distribution's CNI plugins) may be set.
+# default BIN/manual), ZSH (where zsh looks for completions) and, for packages, FORMAT (deb or rpm) may be set.
 #
 # What is below STAGE/etc is configuration: install.sh and the packages never overwrite a changed one.
 set -eu
@@ -14,23 +14,20 @@ if [ $# != 3 ]; then
 	exit 2
 fi
 part=$1
-stage=$2
+stage=$(mkdir -p "$2" && cd "$2" && pwd)
 prefix=$3
 cd "$(dirname "$0")/../.."
 bin=${BIN:-bin}
 manual=${MANUAL:-$bin/manual}
 zsh=${ZSH:-$prefix/share/zsh/site-functions}
 
-# put MODE TO FROM... copies files into the directory TO; "/usr/local/" in a text becomes the prefix.
+# put MODE TO FROM... copies files into the directory TO.
 put() {
 	mode=$1
 	to=$stage$2
 	shift 2
 	install -d -m 755 "$to"
 	install -m "$mode" -t "$to" "$@"
-	[ "$mode" = 755 ] || for file; do
-		sed -i "s,/usr/local/,$prefix/,g" "$to/${file##*/}"
-	done
 }
 
 # link TO TARGET
@@ -39,11 +36,10 @@ link() {
 	ln -sfn "$2" "$stage$1"
 }
 
-# tree TO FROM copies a directory's files.
+# tree TO FROM copies a directory's files, but for programs' sources.
 tree() {
-	(cd "$2" && find . -type f ! -name '*.go' ! -name '*.sh' ! -name 'go.*' ! -name Containerfile -printf '%P\n') | while read -r file; do
-		put 644 "$(dirname "$1/$file")" "$2/$file"
-	done
+	(cd "$2" && find . -type f ! -name '*.go' ! -name '*.sh' ! -name 'go.*' ! -name Containerfile \
+		-exec install -D -m 644 {} "$stage$1/{}" \;)
 }
 
 node() {
@@ -64,9 +60,8 @@ node() {
 		[ ! -d "contrib/$samples" ] || tree "$prefix/share/crio-erofs/$samples" "contrib/$samples"
 	done
 	documents crio-erofs README.md docs/*.md
-	for page in "$manual"/man/man*/*; do
-		section=${page##*.}
-		put 644 "$prefix/share/man/man$section" "$page"
+	for section in 1 5 8; do
+		put 644 "$prefix/share/man/man$section" "$manual/man/man$section"/*
 	done
 	put 644 "$prefix/share/bash-completion/completions" "$manual"/completions/bash/*
 	put 644 "$zsh" "$manual"/completions/zsh/*
@@ -85,11 +80,9 @@ crio() {
 	put 644 "$zsh" "$source/completions/zsh/_crio"
 	put 644 "$prefix/share/fish/vendor_completions.d" "$source/completions/fish/crio.fish"
 	documents cri-o-erofs contrib/crio/README.md "$source/LICENSE"
-	[ -n "${CNI:-}" ] || return 0 # the rest is for packages: an admin who builds has a configured CRI-O, or makes one
+	[ -n "${FORMAT:-}" ] || return 0 # the rest is for packages: an admin who builds has a configured CRI-O, or makes one
 	put 644 /etc/crio contrib/packaging/crio/policy.json
-	put 644 /etc/crio/crio.conf.d contrib/packaging/crio/10-crio.conf.in
-	sed "s,@CNI@,$CNI," "$stage/etc/crio/crio.conf.d/10-crio.conf.in" >"$stage/etc/crio/crio.conf.d/10-crio.conf"
-	rm "$stage/etc/crio/crio.conf.d/10-crio.conf.in"
+	install -D -m 644 "contrib/packaging/crio/10-crio.conf.$FORMAT" "$stage/etc/crio/crio.conf.d/10-crio.conf"
 }
 
 # documents PACKAGE FILE... puts documents and the licence of our own.
@@ -105,3 +98,5 @@ node | crio) "$part" ;;
 	echo "$0: there is no part $part" >&2
 	exit 2 ;;
 esac
+# The sources say /usr/local.
+[ "$prefix" = /usr/local ] || grep -rlIZ /usr/local/ "$stage" | xargs -0r sed -i "s,/usr/local/,$prefix/,g"

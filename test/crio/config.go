@@ -55,9 +55,9 @@ const cniConf = `{
 }
 `
 
-// runcWrapper takes negative OOM scores out of a container's configuration: they need CAP_SYS_RESOURCE, which a test
+// runtimeWrapper takes negative OOM scores out of a container's configuration: they need CAP_SYS_RESOURCE, which a test
 // machine that is itself a container may not have.
-const runcWrapper = `#!/bin/sh
+const runtimeWrapper = `#!/bin/sh
 for arg; do
 	[ "$previous" = --bundle ] && sed -i 's/"oomScoreAdj":-[0-9]*/"oomScoreAdj":0/' "$arg/config.json"
 	previous=$arg
@@ -199,21 +199,23 @@ func (s *Server) runcHandler() (table, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: run 'make deps'", err)
 	}
-	mayLowerScore, err := hasCapability(unix.CAP_SYS_RESOURCE)
-	if err != nil {
+	if runc, err = Runtime(runc, s.opts.Dir); err != nil {
 		return nil, err
-	}
-	if !mayLowerScore {
-		wrapper := s.path("runc-wrapper")
-		if err := os.WriteFile(wrapper, []byte(fmt.Sprintf(runcWrapper, runc)), 0o755); err != nil {
-			return nil, err
-		}
-		runc = wrapper
 	}
 	return table{
 		"runtime_path": runc, "runtime_type": "oci", "runtime_root": s.path("runc"),
 		"monitor_path": conmon, "monitor_cgroup": "pod",
 	}, nil
+}
+
+// Runtime returns an OCI runtime that works on this machine: program, or a wrapper around it that it writes to dir.
+func Runtime(program, dir string) (string, error) {
+	mayLowerScore, err := hasCapability(unix.CAP_SYS_RESOURCE)
+	if err != nil || mayLowerScore {
+		return program, err
+	}
+	wrapper := filepath.Join(dir, filepath.Base(program)+"-wrapper")
+	return wrapper, os.WriteFile(wrapper, fmt.Appendf(nil, runtimeWrapper, program), 0o755)
 }
 
 // hasCapability tells whether this process has a capability in its effective set.

@@ -193,7 +193,27 @@ func (s *Server) Run(ctx context.Context) error {
 	if s.process, err = env.StartProcess(cmd, s.LogFile()); err != nil {
 		return err
 	}
-	s.conn, err = grpc.NewClient("unix://"+s.socket(), grpc.WithTransportCredentials(insecure.NewCredentials()),
+	return s.connect(ctx, s.socket())
+}
+
+// Connect returns a client of a CRI-O that has been started otherwise, when it is ready. It writes pods' logs below dir,
+// and their control groups have names of it, as with a CRI-O of Start.
+func Connect(ctx context.Context, process *env.Process, socket, dir string) (*Server, error) {
+	s := &Server{opts: Options{Dir: dir}, process: process}
+	return s, s.connect(ctx, socket)
+}
+
+// Disconnect removes all pods and ends a CRI-O of Connect. What CRI-O has in dir stays.
+func (s *Server) Disconnect() error {
+	err := s.RemoveAllPods(context.Background())
+	s.Terminate()
+	return errors.Join(err, s.removeCgroups())
+}
+
+// connect waits until CRI-O is ready, and ends it if that takes too long.
+func (s *Server) connect(ctx context.Context, socket string) error {
+	var err error
+	s.conn, err = grpc.NewClient("unix://"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(16<<20)))
 	if err != nil {
 		s.process.Stop(0)

@@ -29,7 +29,10 @@ func StartProcess(cmd *exec.Cmd, log string) (*Process, error) {
 	defer file.Close()
 	cmd.Stdout, cmd.Stderr = file, file
 	// A group of its own, so that Ctrl-C reaches only us and we stop things in order.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	cmd.SysProcAttr.Setpgid, cmd.SysProcAttr.Pdeathsig = true, syscall.SIGKILL
 	p := &Process{cmd: cmd, log: log, done: make(chan struct{})}
 	started := make(chan error)
 	go func() {
