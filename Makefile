@@ -128,6 +128,10 @@ bench: deps ## Measure against peers in one run, and print ratios
 	@$(MAKE) --no-print-directory build
 	@$(GO) run ./test/bench
 
+.PHONY: plots
+plots: ## Draw docs/plots from docs/performance.json, which "go run ./test/bench --format json" makes
+	@$(GO) run ./test/bench plot docs/performance.json docs/plots
+
 .PHONY: lint
 lint: ## Check formatting, vet, what must build on macOS, staticcheck, and golangci-lint if it is installed
 	@unformatted=$$(git ls-files -co --exclude-standard '*.go' | xargs gofmt -l); \
