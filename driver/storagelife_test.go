@@ -109,8 +109,9 @@ func (p *storageStep) take(s storage.Store) error {
 		}
 		return os.WriteFile(filepath.Join(root, "written"), []byte(p.Container), 0o600)
 	case "stop":
+		// A process that was killed while it removed a container may have left its record without a layer.
 		_, err := s.Unmount(p.Container, true)
-		return err
+		return unless(err, storage.ErrLayerUnknown)
 	case "remove":
 		return unless(s.DeleteContainer(p.Container), storage.ErrContainerUnknown)
 	case "rmi":

@@ -1,6 +1,9 @@
 package crio_test
 
 import (
+	"os"
+	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/moby/sys/mountinfo"
@@ -53,7 +56,7 @@ func TestRestart(t *testing.T) {
 	checkStore(t, server)
 }
 
-// TestReboot loses all mounts and processes between two runs of CRI-O, as a reboot does.
+// TestReboot loses all mounts, processes and what is in /run between two runs of CRI-O, as a reboot does. Images stay.
 func TestReboot(t *testing.T) {
 	server := start(t)
 	ctx := timeout(t)
@@ -64,7 +67,7 @@ func TestReboot(t *testing.T) {
 		t.Fatal(err)
 	}
 	server.Kill()
-	infos, err := mountinfo.GetMounts(mountinfo.PrefixFilter(server.GraphRoot()))
+	infos, err := mountinfo.GetMounts(mountinfo.PrefixFilter(server.Dir()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,8 +76,17 @@ func TestReboot(t *testing.T) {
 			t.Fatalf("umount %s: %v", infos[i].Mountpoint, err)
 		}
 	}
+	for _, lost := range []string{"runroot", "version", "exits", "attach"} { // by default all of these are in /run
+		if err := os.RemoveAll(filepath.Join(server.Dir(), lost)); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if err := server.Run(ctx); err != nil {
 		t.Fatal(err)
+	}
+	checkRepaired(t, server)
+	if there := must[[]string](t)(server.Images(ctx)); !slices.Contains(there, ref) {
+		t.Errorf("after the reboot there are the images %v", there)
 	}
 	again := must[*crio.Pod](t)(server.RunPod(ctx, crio.PodOptions{}))
 	_, result, err := again.Run(ctx, crio.ContainerOptions{Image: ref, Command: []string{"cat", "/etc/motd"}})
