@@ -46,6 +46,8 @@ type Plugin struct {
 
 	listener *metrics.Listener // of the metrics, once they are served
 
+	initial *initial // nil before the first settings
+
 	// unusable is why the runtime's settings for the plugin cannot be applied.
 	unusable error
 }

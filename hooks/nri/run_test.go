@@ -121,6 +121,22 @@ func TestSettings(t *testing.T) {
 	}
 }
 
+// TestSettingsTakenOut: a plugin that outlives the runtime gets other settings from the next one.
+func TestSettingsTakenOut(t *testing.T) {
+	defer logrus.SetLevel(logrus.GetLevel())
+	logrus.SetLevel(logrus.InfoLevel)
+	p := &Plugin{Guard: "/own"}
+	p.Configuration.Path = "/config.toml"
+	for _, settings := range []string{`{"log_level": "debug", "guard": "", "config": "/other.toml"}`, "{}"} {
+		if _, err := p.Configure(t.Context(), settings, "cri-o", "1"); err != nil || p.unusable != nil {
+			t.Fatal(err, p.unusable)
+		}
+	}
+	if p.Guard != "/own" || p.Configuration.Path != "/config.toml" || logrus.GetLevel() != logrus.InfoLevel {
+		t.Errorf("guard %q, configuration %q, level %v", p.Guard, p.Configuration.Path, logrus.GetLevel())
+	}
+}
+
 // The sample that is installed is one that is accepted.
 func TestSampleSettings(t *testing.T) {
 	defer logrus.SetLevel(logrus.GetLevel())

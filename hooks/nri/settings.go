@@ -13,7 +13,7 @@ import (
 )
 
 // Settings is the plugin's configuration as the runtime hands it over, from /etc/nri/conf.d/10-crio-erofs.conf or
-// crio-erofs.conf. It is JSON. What is absent keeps its value.
+// crio-erofs.conf. It is JSON. What is absent has the value that the program was started with.
 type Settings struct {
 	// LogLevel is one of logrus's levels.
 	LogLevel string `json:"log_level,omitempty"`
@@ -63,12 +63,29 @@ func ParseSettings(text string) (s Settings, err error) {
 	return s, nil
 }
 
+// initial is what settings are changes of.
+type initial struct {
+	level                             logrus.Level
+	config, guard, metrics, graphRoot string
+}
+
+// reset takes back the settings of an earlier connection: the runtime may have been restarted because one was taken out.
+func (p *Plugin) reset() {
+	if p.initial == nil {
+		p.initial = &initial{logrus.GetLevel(), p.Configuration.Path, p.Guard, p.MetricsAddress, p.GraphRoot}
+	}
+	logrus.SetLevel(p.initial.level)
+	p.Configuration.Path, p.Guard = p.initial.config, p.initial.guard
+	p.MetricsAddress, p.GraphRoot = p.initial.metrics, p.initial.graphRoot
+}
+
 // apply takes over the settings in text.
 func (p *Plugin) apply(text string) error {
 	s, err := ParseSettings(text)
 	if err != nil {
 		return err
 	}
+	p.reset()
 	if level, err := logrus.ParseLevel(s.LogLevel); err == nil {
 		logrus.SetLevel(level)
 	}

@@ -1,6 +1,8 @@
 package shim
 
 import (
+	"fmt"
+	"path/filepath"
 	"testing"
 
 	task "github.com/containerd/containerd/api/runtime/task/v2"
@@ -23,13 +25,23 @@ func BenchmarkCall(b *testing.B) {
 	r.shutdown(c, "pod")
 }
 
-// BenchmarkCreate is a create with two volumes: the real shim sees one through the proxy only.
+// BenchmarkCreate compares a create through the proxy, which finds out and checks the volumes, with one to the real shim
+// itself.
 func BenchmarkCreate(b *testing.B) {
 	r := newRig(b)
-	pod, _, c := r.pod("pod")
-	for b.Loop() {
-		r.mustCreate(c, pod)
+	_, address, c := r.pod("pod")
+	direct := r.connect(unixScheme + r.peerDir() + "/pod.sock")
+	for _, volumes := range []int{1, 2, 20} {
+		ctr := newFixture(r, filepath.Join(r.dir, "s"), fmt.Sprint("ctr", volumes), "container", "pod", volumes)
+		for name, c := range map[string]*client{"direct": direct, "proxy": r.connect(address)} {
+			b.Run(fmt.Sprintf("%s/%d-volumes", name, volumes), func(b *testing.B) {
+				for b.Loop() {
+					r.mustCreate(c, ctr)
+				}
+			})
+		}
 	}
+	r.checkMemory(r.process(daemonArg))
 	r.shutdown(c, "pod")
 }
 
