@@ -117,7 +117,7 @@ func process(ctx context.Context, b *bench) (string, error) {
 	if err != nil {
 		return none, err
 	}
-	return none, errors.Join(pod.Probe(ctx, refs[0], filepath.Join(b.opts.Dir, "volumes")), pod.ProbeOOM(ctx, refs[0]))
+	return none, errors.Join(pod.Probe(ctx, refs[0], filepath.Join(b.opts.Dir, "volumes")), pod.ProbeOOM(ctx, refs[0], crio.OOMChild))
 }
 
 // twoModes gives a container its image unverified in a pod whose other containers have theirs verified.
