@@ -23,6 +23,9 @@ const (
 	// memory.events for 10 ms (Linux kernel/cgroup/cgroup.c, CGROUP_FILE_NOTIFY_MIN_INTV).
 	oomGrace = time.Second
 
+	// maxComplaints bounds what a guest can write to the proxy's log, which is in the host's memory.
+	maxComplaints = 20
+
 	// stateTimeout bounds how long a real shim may take to say where a container's bundle is.
 	stateTimeout = 10 * time.Second
 
@@ -36,8 +39,9 @@ type endings struct {
 	grace    time.Duration // 0: nobody reports kills, so that nothing is worth waiting for
 	log      *logrus.Entry
 
-	mu  sync.Mutex
-	all map[string]*ending
+	mu         sync.Mutex
+	all        map[string]*ending
+	complaints int
 }
 
 // ending is what is known of a container's end before and after it.
@@ -84,13 +88,22 @@ func (e *endings) oomKill(id string) error {
 	if err != nil {
 		return fmt.Errorf("container %s was killed for want of memory: %w", id, err)
 	}
-	e.log.Infof("container %s was killed for want of memory", id)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if end := e.of(id); !closed(end.reported) {
+		e.log.Infof("container %s was killed for want of memory", id)
 		close(end.reported)
 	}
 	return f.Close()
+}
+
+// complain logs what is wrong with events, as long as that is not too often.
+func (e *endings) complain(err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.complaints++; e.complaints <= maxComplaints {
+		e.log.Warnf("events: %v", err)
+	}
 }
 
 func closed(c <-chan struct{}) bool {

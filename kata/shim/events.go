@@ -100,7 +100,7 @@ type events struct {
 func (e events) serve(c *net.UnixConn) {
 	defer c.Close()
 	if err := sameUser(c); err != nil {
-		e.log.Warnf("events: connection refused: %v", err)
+		e.complain(fmt.Errorf("connection refused: %w", err))
 		return
 	}
 	for r := newFrameReader(c); ; {
@@ -110,7 +110,7 @@ func (e events) serve(c *net.UnixConn) {
 		}
 		if err != nil {
 			if !isClosed(err) {
-				e.log.Warnf("events: %v", err)
+				e.complain(err)
 			}
 			return
 		}
@@ -127,7 +127,7 @@ func (e events) answer(f frame) frame {
 		err = e.oomKill(id)
 	}
 	if err != nil {
-		e.log.Warnf("events: %v", err)
+		e.complain(err)
 		return statusFrame(f.streamID(), err)
 	}
 	return newFrame(f.streamID(), frameResponse, 0, nil) // Response{}: google.protobuf.Empty has no bytes

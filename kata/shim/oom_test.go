@@ -132,6 +132,14 @@ func TestForeignEvents(t *testing.T) {
 			t.Errorf("container %q: %v, want %q", id, err, want)
 		}
 	}
+	for range 2 * maxComplaints {
+		_ = publish.OOM(ctx(t), socket, "nobody")
+	}
+	dirs, _ := r.left()
+	log, err := os.ReadFile(filepath.Join(dirs[0], logFile))
+	if n := strings.Count(string(log), "events: "); err != nil || n != maxComplaints {
+		t.Errorf("there are %d lines about events in the log, want %d: %v", n, maxComplaints, err)
+	}
 	oom := filepath.Join(ctr.bundle, oomFile)
 	if err := os.Symlink(filepath.Join(r.dir, "elsewhere"), oom); err != nil {
 		t.Fatal(err)
