@@ -3,6 +3,7 @@ package policy_test
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os/exec"
 	"strings"
 	"testing"
@@ -47,9 +48,11 @@ func request(options [][]string) object {
 		"container_id": cid, "exec_id": cid, "devices": []any{}, "shared_mounts": []any{}, "storages": storages,
 		"OCI": object{"Root": object{"Path": mountPoint, "Readonly": false}, "Mounts": []any{
 			mount("/proc", "proc"), mount("/dev", "tmpfs"), mount("/etc/hosts", "bind"), mount("/dev/shm", "bind"),
-		}},
+		}, "Linux": object{"Namespaces": []any{namespace("ipc", ""), namespace("uts", ""), namespace("mount", "")}}},
 	}
 }
+
+func namespace(kind, path string) object { return object{"Type": kind, "Path": path} }
 
 func mount(destination, kind string) object {
 	return object{"destination": destination, "type_": kind, "source": "x", "options": []string{"ro"}}
@@ -112,6 +115,7 @@ func createCases(t *testing.T) []createCase {
 		f(r)
 		return r
 	}
+	linux := func(r object) object { return r["OCI"].(object)["Linux"].(object) }
 	storage := func(r object, i int) object { return r["storages"].([]any)[i].(object) }
 	edit := func(i int, key string, value any) object {
 		return change(func(r object) { storage(r, i)[key] = value })
@@ -157,6 +161,30 @@ func createCases(t *testing.T) []createCase {
 		{"overlay over a program", false, change(func(r object) { r["OCI"].(object)["Mounts"] = []any{mount("/usr", "overlay")} })},
 		{"tmpfs over a program", false, change(func(r object) { r["OCI"].(object)["Mounts"] = []any{mount("/usr", "tmpfs")} })},
 		{"shared mounts", false, change(func(r object) { r["shared_mounts"] = []any{object{"name": "x"}} })},
+		{"hooks that stay on the host", true, change(func(r object) {
+			r["OCI"].(object)["Hooks"] = object{"StartContainer": []any{}, "Poststop": []any{}}
+		})},
+		{"a hook in the guest", false, change(func(r object) {
+			r["OCI"].(object)["Hooks"] = object{"Poststop": []any{}, "StartContainer": []any{object{"Path": "/bin/sh"}}}
+		})},
+		{"the guest's own mount namespace", false, change(func(r object) {
+			linux(r)["Namespaces"] = []any{namespace("ipc", ""), namespace("uts", "")}
+		})},
+		{"a process's mount namespace", false, change(func(r object) {
+			linux(r)["Namespaces"] = []any{namespace("mount", "/proc/1/ns/mnt")}
+		})},
+		{"two mount namespaces", false, change(func(r object) {
+			linux(r)["Namespaces"] = []any{namespace("mount", ""), namespace("mount", "/proc/1/ns/mnt")}
+		})},
+		{"no namespaces", false, change(func(r object) { r["OCI"].(object)["Linux"] = object{} })},
+		{"others' processes", false, change(func(r object) { r["sandbox_pidns"] = true })},
+		{"a disk's device node", false, change(func(r object) {
+			linux(r)["Devices"] = []any{object{"Path": "/dev/sda", "Type": "b", "Major": 8, "Minor": 0}}
+		})},
+		{"mounts that propagate", false, change(func(r object) { linux(r)["RootfsPropagation"] = "shared" })},
+		{"mapped users", false, change(func(r object) {
+			linux(r)["UIDMappings"] = []any{object{"HostID": 0, "ContainerID": 0, "Size": 1}}
+		})},
 		{"devices", false, change(func(r object) { r["devices"] = []any{object{"id": "x"}} })},
 	}
 }
@@ -204,6 +232,17 @@ type otherCase struct {
 }
 
 func otherCases() []otherCase {
+	sandbox := func(storages ...any) object {
+		return object{"hostname": "pod", "dns": []string{}, "sandbox_id": cid, "guest_hook_path": "", "kernel_modules": []any{},
+			"sandbox_pidns": false, "storages": append([]any{}, storages...)}
+	}
+	with := func(o object, key string, value any) object {
+		changed := maps.Clone(o)
+		changed[key] = value
+		return changed
+	}
+	shm := object{"driver": "ephemeral", "driver_options": []string{}, "source": "shm", "fstype": "tmpfs", "fs_group": nil, "shared": false,
+		"options": []string{"noexec", "nosuid", "nodev", "mode=1777", "size=67108864"}, "mount_point": "/run/kata-containers/sandbox/shm"}
 	const dir = "/run/kata-containers/shared/containers/"
 	return []otherCase{
 		{"CopyFileRequest", copyFile("Regular", dir+copied+"resolv.conf"), true},
@@ -228,6 +267,18 @@ func otherCases() []otherCase {
 		{"CopyFileRequest", symlink(dir+"passthrough/"+cid+"/x", "rootfs"), false},
 		{"CopyFileRequest", copyFile("Symlink", dir+copied+"x/y"), false},
 		{"CopyFileRequest", object{"path": dir + copied + "x/y", "file_type": "Symlink", "symlink_target": nil}, false},
+		{"CreateSandboxRequest", sandbox(shm), true},
+		{"CreateSandboxRequest", sandbox(), true},
+		{"CreateSandboxRequest", with(sandbox(shm), "guest_hook_path", "/run/hooks"), false},
+		{"CreateSandboxRequest", with(sandbox(shm), "kernel_modules", []any{object{"name": "x", "parameters": []string{}}}), false},
+		{"CreateSandboxRequest", with(sandbox(shm), "sandbox_pidns", true), false},
+		{"CreateSandboxRequest", sandbox(with(shm, "driver", "scsi")), false},
+		{"CreateSandboxRequest", sandbox(with(shm, "source", "0:1")), false},
+		{"CreateSandboxRequest", sandbox(with(shm, "fstype", "ext4")), false},
+		{"CreateSandboxRequest", sandbox(with(shm, "mount_point", "/usr/bin")), false},
+		{"CreateSandboxRequest", sandbox(with(shm, "options", []string{"size=1", "bind"})), false},
+		{"CreateSandboxRequest", sandbox(with(shm, "driver_options", []string{"x"})), false},
+		{"CreateSandboxRequest", sandbox(shm, shm), false},
 		{"SetPolicyRequest", object{"policy": "x"}, false}, {"ExecProcessRequest", object{}, false},
 		{"StartContainerRequest", object{"container_id": cid}, true},
 	}

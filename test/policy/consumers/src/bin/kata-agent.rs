@@ -11,7 +11,7 @@ use std::{fs, io};
 use anyhow::{bail, Context, Result};
 use kata_agent_policy::policy::{AgentPolicy, PolicyCopyFileRequest};
 use kata_types::{gpt_disk, initdata};
-use protocols::agent::CreateContainerRequest;
+use protocols::agent::{CreateContainerRequest, CreateSandboxRequest};
 use serde::{de::DeserializeOwned, Deserialize, Serialize};
 use serde_json::Value;
 
@@ -63,6 +63,7 @@ async fn check_requests(policy: &str) -> Result<()> {
 fn as_sent(request: &Request) -> Result<String> {
     match request.rule.as_str() {
         "CreateContainerRequest" => through::<CreateContainerRequest>(&request.input),
+        "CreateSandboxRequest" => through::<CreateSandboxRequest>(&request.input),
         "CopyFileRequest" => through::<PolicyCopyFileRequest>(&request.input),
         _ => Ok(request.input.to_string()),
     }
