@@ -41,6 +41,7 @@ func newCommand() *cobra.Command {
 			root.AddCommand(cmd)
 		}
 	}
+	root.AddCommand(newVersionCommand())
 	for _, newBuildCommand := range buildCommands {
 		root.AddCommand(newBuildCommand())
 	}

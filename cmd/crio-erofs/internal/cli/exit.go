@@ -3,6 +3,7 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -64,4 +65,24 @@ func args(check cobra.PositionalArgs) cobra.PositionalArgs {
 		}
 		return nil
 	}
+}
+
+// Group makes a command one that only has others below it: without one of these it shows its help, and of any other it
+// says which were meant.
+func Group(cmd *cobra.Command) *cobra.Command {
+	cmd.Args = cobra.ArbitraryArgs
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return cmd.Help()
+		}
+		text := fmt.Sprintf("%s has no command %q", cmd.CommandPath(), args[0])
+		if cmd.SuggestionsMinimumDistance <= 0 {
+			cmd.SuggestionsMinimumDistance = 2
+		}
+		if similar := cmd.SuggestionsFor(args[0]); len(similar) > 0 {
+			text += ": did you mean " + strings.Join(similar, " or ") + "?"
+		}
+		return Usage(fmt.Errorf("%s\nusage: %s [command]", text, cmd.CommandPath()))
+	}
+	return cmd
 }

@@ -19,5 +19,5 @@ EXIT STATUS
 		SilenceErrors: true,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return Usage(err) })
-	return root
+	return Group(root)
 }

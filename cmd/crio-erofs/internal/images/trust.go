@@ -37,7 +37,7 @@ root can put them there, and signed measurements, which count if a key among %s/
 	}
 	cmd.PersistentFlags().StringVar(&o.config, "config", modes.DefaultPath, "the node's configuration file")
 	cmd.AddCommand(newTrustAddCommand(&o), newTrustFetchCommand(&o), newTrustLsCommand(&o))
-	return cmd
+	return cli.Group(cmd)
 }
 
 func newTrustAddCommand(o *trustOptions) *cobra.Command {

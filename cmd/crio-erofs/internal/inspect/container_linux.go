@@ -35,6 +35,7 @@ type containerInspection struct {
 
 	ManifestPath string           `json:"manifest_path"`
 	Manifest     *volume.Manifest `json:"manifest"`
+	UpperDir     string           `json:"upper_dir"`               // where it writes to if the host mounts its image
 	RWLayerUsed  int64            `json:"rw_layer_used,omitempty"` // bytes on the disk
 	Mounts       []mountEntry     `json:"mounts"`
 }
@@ -50,7 +51,7 @@ type mountEntry struct {
 func inspectContainer(s *nodestore.Store, c *nodestore.Container) (*containerInspection, error) {
 	paths := s.LayerPaths(c.LayerID)
 	in := &containerInspection{ID: c.ID, Name: c.Title(), Sandbox: c.Sandbox, ImageID: c.ImageID, Handler: c.Handler,
-		Mode: c.Mode, ManifestPath: paths.Manifest, Annotations: ownAnnotations(c.Annotations), Mounts: []mountEntry{}}
+		Mode: c.Mode, ManifestPath: paths.Manifest, UpperDir: paths.Diff, Annotations: ownAnnotations(c.Annotations), Mounts: []mountEntry{}}
 	if c.PodName != "" {
 		in.Pod = c.Namespace + "/" + c.PodName
 	}
@@ -138,11 +139,14 @@ func (in *containerInspection) blocks() []output.Block {
 	fields.Add("mounted", in.Mounted)
 	fields.Add("manifest", in.ManifestPath)
 	addManifest(&fields, in.Manifest)
-	writes := "in the guest's memory, if it is in a VM"
-	if rw := in.Manifest.RWLayer; rw != nil {
+	writes := in.UpperDir
+	if in.Mode != "" {
+		writes = "the guest's memory"
+	}
+	if rw := in.Manifest.RWLayer; rw != nil && in.Mode != "" {
 		writes = fmt.Sprintf("%s, %s of %s, %s used", rw.Path, rw.FSType, output.Size(rw.Size), output.Size(in.RWLayerUsed))
 	}
-	fields.Add("writes", writes)
+	fields.Add("writes_to", writes)
 	blocks := []output.Block{fields, volumesTable(in.Manifest)}
 	if len(in.Mounts) > 0 {
 		t := output.NewTable(output.Column{Name: "MOUNT"}, output.Column{Name: "TYPE"}, output.Column{Name: "SOURCE"})

@@ -20,10 +20,9 @@ func newOptionCommand() *cobra.Command {
 		Short: "Encode, decode and explain ExtraOption and KataVirtualVolume",
 		Long: `option is for the two descriptions of a volume that travel between CRI-O and Kata in annotations and mount options: the
 ExtraOption of confidential-containers#137 and Kata's KataVirtualVolume, both base64 of JSON.`,
-		Args: cobra.NoArgs,
 	}
 	cmd.AddCommand(newOptionEncodeCommand(), newOptionDecodeCommand(), newOptionExplainCommand())
-	return cmd
+	return cli.Group(cmd)
 }
 
 // optionText says what decode and explain take.
