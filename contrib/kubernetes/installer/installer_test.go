@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -310,5 +311,33 @@ func TestRealPayload(t *testing.T) {
 		if _, err := os.Stat(filepath.Join(host, programs, name)); err != nil {
 			t.Error(err)
 		}
+	}
+	verifyUnit(t, host)
+}
+
+// verifyUnit has systemd read the drop-in together with a unit such as CRI-O's packages have.
+func verifyUnit(t *testing.T, host string) {
+	t.Helper()
+	systemd, err := exec.LookPath("systemd-analyze")
+	if errors.Is(err, exec.ErrNotFound) && os.Getenv("CI") == "" {
+		t.Skip(err)
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	unit := filepath.Join(host, "usr/lib/systemd/system/crio.service")
+	write(t, unit, "[Unit]\nDescription=CRI-O\nDefaultDependencies=no\n[Service]\nType=notify\nExecStart=/usr/bin/crio\n")
+	verify := func() string {
+		out, _ := exec.Command(systemd, "verify", "--root="+host, "--man=no", "crio.service").CombinedOutput() // says it all
+		return string(out)
+	}
+	if out := verify(); out != "" {
+		t.Errorf("systemd-analyze says: %s", out)
+	}
+	// Without the drop-in it is the package's program, which is not there: the check sees what is started.
+	if err := os.Remove(filepath.Join(host, "etc/systemd/system/crio.service.d/10-erofs.conf")); err != nil {
+		t.Fatal(err)
+	}
+	if out := verify(); !strings.Contains(out, "/usr/bin/crio is not executable") {
+		t.Errorf("systemd-analyze does not miss /usr/bin/crio: %s", out)
 	}
 }
