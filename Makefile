@@ -23,6 +23,7 @@ help: ## Show this list
 build: ## Build bin/: crio-erofs, crio-erofs-hook and containerd-shim-kata-erofs-v2
 	@mkdir -p $(BIN)
 	CGO_ENABLED=0 $(GO) build $(BUILDFLAGS) -o $(BIN)/ ./cmd/...
+	@touch $(BIN)/.built
 
 .PHONY: crio
 crio: ## Build bin/crio (CRI-O 1.34.0 with the erofs driver compiled in) and bin/pinns
@@ -37,6 +38,14 @@ deps: ## Install the Debian packages that building, tests and demo need (as root
 .PHONY: manual
 manual: ## Write the manual pages and shell completions to bin/manual
 	@GO=$(GO) contrib/packaging/manual.sh $(BIN)/manual $(VERSION)
+	@touch $(BIN)/manual/.built
+
+# For "sudo make install": root, who may not have Go, builds nothing that is up to date.
+SOURCES := go.mod $(shell find cmd driver hooks kata -name '*.go' ! -name '*_test.go')
+$(BIN)/.built: $(SOURCES)
+	@$(MAKE) --no-print-directory build
+$(BIN)/manual/.built: $(SOURCES) $(wildcard docs/man/*.md) contrib/crio/go.mod contrib/packaging/manual.sh
+	@$(MAKE) --no-print-directory manual
 
 # What has been installed, for the next installation and for uninstall.
 MANIFEST := $(PREFIX)/share/crio-erofs/installed
@@ -52,11 +61,11 @@ endef
 install: install-node install-crio ## Install everything below DESTDIR, programs below PREFIX (docs/install.md)
 
 .PHONY: install-node
-install-node: build manual ## Install everything but CRI-O
+install-node: $(BIN)/.built $(BIN)/manual/.built ## Install everything but CRI-O
 	$(call install,node)
 
 .PHONY: install-crio
-install-crio: crio manual ## Install CRI-O with the driver, and its units
+install-crio: crio $(BIN)/manual/.built ## Install CRI-O with the driver, and its units
 	$(call install,crio)
 
 .PHONY: uninstall
@@ -68,6 +77,7 @@ uninstall: ## Remove what was installed, except for configuration that was chang
 
 .PHONY: packages
 packages: build crio manual ## Make Debian and RPM packages in bin/packages
+	@rm -rf $(BIN)/packages
 	@GO=$(GO) contrib/packaging/packages.sh $(BIN)/packages $(VERSION)
 
 .PHONY: demo

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Writes the manual pages and the shell completions: those of the commands from the commands themselves, the others from
-# docs/man, CRI-O's from its module.
+# docs/man, CRI-O's, with its units and its licence, from its module.
 #
 #   manual.sh DIR VERSION
 set -eu
@@ -32,4 +32,6 @@ source=$(contrib/crio/build.sh --source)
 for page in "$source"/docs/*.[58].md; do
 	md2man "$page" "$dir/crio/$(basename "$page" .md)"
 done
+cp -r "$source/contrib/systemd" "$source/completions" "$source/LICENSE" "$dir/crio"
+chmod -R u+w "$dir/crio" # the module cache is read-only
 rm "$dir/page.md"

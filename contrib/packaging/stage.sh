@@ -59,7 +59,8 @@ node() {
 	for samples in grafana hooks.d-podman kubernetes openshift prometheus selinux storage; do
 		[ ! -d "contrib/$samples" ] || tree "$prefix/share/crio-erofs/$samples" "contrib/$samples"
 	done
-	documents crio-erofs README.md docs/*.md
+	documents crio-erofs README.md
+	put 644 "$prefix/share/doc/crio-erofs/docs" docs/*.md docs/*.svg # where README.md finds them
 	for section in 1 5 8; do
 		put 644 "$prefix/share/man/man$section" "$manual/man/man$section"/*
 	done
@@ -69,12 +70,11 @@ node() {
 }
 
 crio() {
-	# CRI-O's own files come out of its module, as they are but for the path.
-	source=$(contrib/crio/build.sh --source)
+	source=$manual/crio # CRI-O's own files, as they are but for the path
 	put 755 "$prefix/bin" "$bin/crio" "$bin/pinns"
-	put 644 "$prefix/lib/systemd/system" "$source/contrib/systemd/crio.service" "$source/contrib/systemd/crio-wipe.service"
+	put 644 "$prefix/lib/systemd/system" "$source"/systemd/*.service
 	for page in 5 8; do
-		put 644 "$prefix/share/man/man$page" "$manual"/crio/*."$page"
+		put 644 "$prefix/share/man/man$page" "$source"/*."$page"
 	done
 	put 644 "$prefix/share/bash-completion/completions" "$source/completions/bash/crio"
 	put 644 "$zsh" "$source/completions/zsh/_crio"

@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -209,5 +210,27 @@ func TestManual(t *testing.T) {
 		if text := strings.ReplaceAll(read(t, page), `\-`, "-"); !strings.Contains(text, "\n"+name+" - ") {
 			t.Errorf("%s: the section NAME does not begin with %q", filepath.Base(page), name+" - ")
 		}
+	}
+}
+
+// TestConfigPage: the page of the configuration file has the keys of the sample, which the configuration's own tests hold
+// to be all there are, and no other.
+func TestConfigPage(t *testing.T) {
+	root, err := env.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys := func(path, pattern string) []string {
+		var names []string
+		for _, m := range regexp.MustCompile(pattern).FindAllStringSubmatch(read(t, filepath.Join(root, path)), -1) {
+			names = append(names, m[1])
+		}
+		slices.Sort(names)
+		return slices.Compact(names)
+	}
+	sample := keys("contrib/config/config.toml", `(?m)^(?:# )?([a-z_]+) = `)
+	page := keys("docs/man/crio-erofs-config.toml.5.md", `(?m)^\*\*([a-z_]+)\*\* = `)
+	if len(sample) < 8 || !slices.Equal(sample, page) {
+		t.Errorf("the sample has %q, the page %q", sample, page)
 	}
 }

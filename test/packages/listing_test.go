@@ -39,7 +39,7 @@ func entry(mode fs.FileMode, owner, path, target string, config bool) string {
 var many = []struct{ pattern, name string }{
 	{`(/man1/crio-erofs)-[a-z-]+\.1`, "$1-*.1"},
 	{`(/man8/crio-erofs-hook)-[a-zA-Z-]+\.8`, "$1-*.8"},
-	{`(/share/doc/crio-erofs/)[a-zA-Z-]+\.md`, "$1*.md"},
+	{`(/share/doc/crio-erofs/docs/)[a-zA-Z-]+\.(md|svg)`, "$1*.$2"},
 	{`(/share/crio-erofs/)([abd-z]|cr?[^r]).*`, "$1**"}, // samples; only crio.conf.d matters here
 }
 
