@@ -122,10 +122,10 @@ func (n *storageNode) round() {
 	case err != nil:
 		n.t.Errorf("with %s failing, after %+v: %v: %s", at, steps, err, out)
 	}
-	if strings.Contains(out, "failed: ") {
+	if strings.Contains(out, "failed ") {
 		n.errors++
 	}
-	n.settle(steps, strings.Count(out, "begin "), strings.Count(out, "end "))
+	n.settle(steps, out)
 	if n.t.Failed() {
 		n.t.Logf("kill %v, at %s, in %+v: %s", kill, at, steps, out)
 	}
@@ -172,9 +172,11 @@ func (n *storageNode) aim() (name string, nth int) {
 	return name, 1 + n.rng.IntN(n.seen[name])
 }
 
-// settle has the store mended and compares what it has with what the steps should have made of it. Of the step that was
-// not ended either may be true.
-func (n *storageNode) settle(steps []storageStep, begun, done int) {
+// settle has the store mended and compares what it has with what the steps should have made of it, by what the process
+// said. Of a step that was not ended either may be true, and of one that failed at first: containers/storage may do
+// it in memory and not on the disk.
+func (n *storageNode) settle(steps []storageStep, out string) {
+	begun, done := strings.Count(out, "begin "), strings.Count(out, "end ")
 	images, containers := map[int]bool{}, map[string]bool{}
 	for _, image := range n.state.Images {
 		images[image] = true
@@ -184,7 +186,7 @@ func (n *storageNode) settle(steps []storageStep, begun, done int) {
 	}
 	for i, s := range steps[:begun] {
 		switch {
-		case i >= done:
+		case i >= done, strings.Contains(out, fmt.Sprintf("failed %d: ", i)):
 			delete(images, s.Image) // nothing is known of them
 			delete(containers, s.Container)
 		case s.Op == "pull":

@@ -75,7 +75,7 @@ func liveWithStorage() error {
 	for i, step := range l.Steps {
 		fmt.Println("begin", i)
 		if err := step.take(s); err != nil {
-			fmt.Printf("failed: %v\n", err)
+			fmt.Printf("failed %d: %v\n", i, err)
 			if err := step.take(s); err != nil { // as the kubelet has CRI-O do
 				return fmt.Errorf("%+v, once more: %w", step, err)
 			}
@@ -113,7 +113,7 @@ func (p *storageStep) take(s storage.Store) error {
 		_, err := s.Unmount(p.Container, true)
 		return unless(err, storage.ErrLayerUnknown)
 	case "remove":
-		return unless(s.DeleteContainer(p.Container), storage.ErrContainerUnknown)
+		return unless(s.DeleteContainer(p.Container), storage.ErrNotAContainer)
 	case "rmi":
 		_, err := s.DeleteImage(imageName(p.Image), true)
 		return unless(err, storage.ErrNotAnImage)
