@@ -36,7 +36,7 @@ var _ dsse.SignerVerifier = (*PrivateKey)(nil)
 // ParseKey reads a public key, ECDSA P-256 or Ed25519, of a PEM file (PUBLIC KEY). Of a private key it takes the public
 // part.
 func ParseKey(b []byte) (*Key, error) {
-	block, _ := pem.Decode(b)
+	block, rest := pem.Decode(b)
 	if block == nil {
 		return nil, errors.New("no PEM block; want a public key as openssl pkey -pubout writes it")
 	}
@@ -46,6 +46,9 @@ func ParseKey(b []byte) (*Key, error) {
 			return nil, err
 		}
 		return &private.Key, nil
+	}
+	if more, _ := pem.Decode(rest); more != nil {
+		return nil, errors.New("more than one key; want each in a file of its own, or the others would not count")
 	}
 	public, err := x509.ParsePKIXPublicKey(block.Bytes)
 	if err != nil {

@@ -211,6 +211,15 @@ func TestBadKeys(t *testing.T) {
 	}
 }
 
+// TestTwoKeys: of two keys in a file none is left out in silence.
+func TestTwoKeys(t *testing.T) {
+	keys := newKeys(t)
+	both := append(publicPEM(t, keys["ecdsa"]), publicPEM(t, keys["ed25519"])...)
+	if k, err := trust.ParseKey(both); err == nil || !strings.Contains(err.Error(), "more than one key") {
+		t.Errorf("%+v, %v", k, err)
+	}
+}
+
 func TestBadStatements(t *testing.T) {
 	s, err := trust.NewStatement(measurement(1))
 	if err != nil {
