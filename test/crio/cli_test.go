@@ -97,3 +97,31 @@ func runCommand(t *testing.T, args ...string) string {
 	}
 	return string(out)
 }
+
+// TestCommandSplit: images are in a store of their own.
+func TestCommandSplit(t *testing.T) {
+	server := start(t, func(o *crio.Options) { o.ImageStore = true })
+	ctx := timeout(t)
+	ref := push(t, images.Small)
+	must[string](t)(server.PullImage(ctx, ref))
+	pod := must[*crio.Pod](t)(server.RunPod(ctx, crio.PodOptions{}))
+	container := must[*crio.Container](t)(pod.CreateContainer(ctx, crio.ContainerOptions{Image: ref, Command: []string{"sleep", "1000"}}))
+	if err := container.Start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	flags := []string{"--graphroot", server.GraphRoot(), "--images", server.ImageRoot(), "--runroot", filepath.Join(server.Dir(), "runroot")}
+	name := ref[strings.LastIndex(ref, "/")+1:]
+	if out := runCommand(t, append(flags, "store", "ls")...); !strings.Contains(out, name) || !strings.Contains(out, "1 host mount") {
+		t.Error(out)
+	}
+	if out := runCommand(t, append(flags, "inspect", "--format", "{{.Mounted}} {{len .Manifest.Volumes}} {{len .Mounts}}", container.ID)...); !strings.HasPrefix(out, "true 3 ") || strings.HasSuffix(out, " 1\n") {
+		t.Error(out)
+	}
+	if out := runCommand(t, append(flags, "cat", container.ID, "/etc/motd")...); out != "This file came out of an EROFS volume.\n" {
+		t.Error(out)
+	}
+	prune := exec.Command(must[string](t)(env.Bin("crio-erofs")), append(flags, "store", "prune", "--all")...)
+	if out, err := prune.CombinedOutput(); err == nil || !strings.Contains(string(out), "store of their own") {
+		t.Errorf("%v: %s", err, out)
+	}
+}

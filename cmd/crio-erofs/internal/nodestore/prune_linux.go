@@ -21,6 +21,10 @@ type Pruner struct {
 
 // NewPruner returns a pruner of a node's container storage.
 func NewPruner(roots *Roots, dryRun bool) (*Pruner, error) {
+	if roots.ImageStore != "" {
+		return nil, fmt.Errorf("images are in a store of their own, %s, and what its containers need is in %s: such a store "+
+			"cannot be pruned while CRI-O runs; starting CRI-O clears leftovers away", roots.ImageStore, roots.GraphRoot)
+	}
 	p, err := driver.NewPruner(filepath.Join(roots.GraphRoot, driver.Name), dryRun)
 	if err != nil {
 		return nil, err

@@ -4,5 +4,14 @@ package nodestore
 type Roots struct {
 	GraphRoot   string
 	RunRoot     string   // what does not outlive a reboot
+	ImageStore  string   // where images are if they are apart from containers (imagestore)
 	ImageStores []string // graph roots of additional image stores
+}
+
+// images returns where images are.
+func (r *Roots) images() string {
+	if r.ImageStore != "" {
+		return r.ImageStore
+	}
+	return r.GraphRoot
 }

@@ -15,7 +15,10 @@ import (
 
 // Store is a node's container storage as it was when it was read.
 type Store struct {
-	*driver.Reader
+	*driver.Reader                // of the store that has images
+	containers     *driver.Reader // of the one that has containers, most often the same
+	imageRoot      string
+
 	GraphRoot  string
 	Images     []*storage.Image
 	Containers []*Container
@@ -27,14 +30,14 @@ type Store struct {
 
 // Open reads a node's container storage.
 func Open(roots *Roots) (*Store, error) {
-	r, err := driver.NewReader(filepath.Join(roots.GraphRoot, driver.Name), roots.ImageStores...)
+	r, err := driver.NewReader(filepath.Join(roots.images(), driver.Name), roots.ImageStores...)
 	if errors.Is(err, fs.ErrNotExist) {
 		err = fmt.Errorf("%w; --graphroot says where the node's container storage is", err)
 	}
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{Reader: r, GraphRoot: roots.GraphRoot, Layers: map[string]driver.StoredLayer{}}
+	s := &Store{Reader: r, containers: r, imageRoot: roots.images(), GraphRoot: roots.GraphRoot, Layers: map[string]driver.StoredLayer{}}
 	// Layers last: whatever an image or container that was read stands on is there, unless it has been removed since.
 	if err := readRecords(s.recordPath("images", "images.json"), &s.Images); err != nil {
 		return nil, err
@@ -42,17 +45,37 @@ func Open(roots *Roots) (*Store, error) {
 	if err := s.readContainers(); err != nil {
 		return nil, err
 	}
-	layers, err := r.Layers()
-	s.Unread = err
-	for _, l := range layers {
-		s.Layers[l.ID] = l
+	if s.imageRoot != s.GraphRoot {
+		if s.containers, err = driver.NewReader(filepath.Join(s.GraphRoot, driver.Name)); err != nil {
+			return nil, err
+		}
+		s.readLayers(s.containers)
 	}
+	s.readLayers(r)
 	return s, nil
 }
 
+func (s *Store) readLayers(r *driver.Reader) {
+	layers, err := r.Layers()
+	s.Unread = errors.Join(s.Unread, err)
+	for _, l := range layers {
+		s.Layers[l.ID] = l
+	}
+}
+
+// LayerPaths returns where a container's layer has its files.
+func (s *Store) LayerPaths(id string) driver.LayerPaths { return s.containers.LayerPaths(id) }
+
+// HostMount returns where a volume is mounted while containers on the host need it.
+func (s *Store) HostMount(name string) string { return s.containers.HostMount(name) }
+
 // recordPath returns where containers/storage 1.58 keeps its records, <graphroot>/<driver>-<kind> (store.go, load).
 func (s *Store) recordPath(kind string, names ...string) string {
-	return filepath.Join(append([]string{s.GraphRoot, driver.Name + "-" + kind}, names...)...)
+	root := s.GraphRoot
+	if kind == "images" && s.imageRoot != "" {
+		root = s.imageRoot
+	}
+	return filepath.Join(append([]string{root, driver.Name + "-" + kind}, names...)...)
 }
 
 // ImageDir returns the directory with an image's manifests and configuration.

@@ -24,7 +24,8 @@ func AddFlag(cmd *cobra.Command, roots *nodestore.Roots) {
 	flags.StringVar(&roots.GraphRoot, "graphroot", "", "the node's container storage"+otherwise)
 	flags.StringVar(&roots.RunRoot, "runroot", "", "the part of it that does not outlive a reboot"+otherwise)
 	flags.StringSliceVar(&roots.ImageStores, "imagestore", nil, "additional image store, with --graphroot (erofs.imagestore)")
-	for _, name := range []string{"runroot", "imagestore"} {
+	flags.StringVar(&roots.ImageStore, "images", "", "where images are if they are apart from containers, with --graphroot (CRI-O's imagestore)")
+	for _, name := range []string{"runroot", "imagestore", "images"} {
 		flags.Lookup(name).Hidden = true // few stores are elsewhere than configured, and fewer have these
 	}
 	cmd.PreRunE = func(*cobra.Command, []string) error { return complete(roots) }
@@ -48,7 +49,7 @@ func complete(roots *nodestore.Roots) error {
 	if roots.GraphRoot != "" {
 		return nil
 	}
-	roots.GraphRoot = c.GraphRoot
+	roots.GraphRoot, roots.ImageStore = c.GraphRoot, c.ImageStore
 	for _, option := range c.StorageOptions {
 		if paths, ok := strings.CutPrefix(option, imageStoreOption); ok {
 			roots.ImageStores = append(roots.ImageStores, strings.Split(paths, ",")...)
