@@ -63,7 +63,8 @@ const (
 	// OOMChild has another one killed, and the container ends like it a while later. Kata's agent (4.1.0,
 	// src/agent/rustjail/src/cgroups/notifier.rs, register_memory_event_v2) stops to watch a container's memory when its
 	// last process has ended, which may be before it hears of the kill.
-	OOMChild = "head -c 100M /dev/zero > /large; status=$?; sleep 1; exit $status"
+	// The file has to go, without a further process, before there is memory for one.
+	OOMChild = "head -c 100M /dev/zero > /large; status=$?; : > /large; sleep 1; exit $status"
 )
 
 // ProbeOOM runs a container that wants more memory than it may have. Its end has to say so.
