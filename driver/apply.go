@@ -97,6 +97,7 @@ func (d *Driver) unpack(l *layer, opts graphdriver.ApplyDiffOpts) (int64, error)
 
 // convert makes a volume of the stream and the layer a volume layer.
 func (d *Driver) convert(l *layer, diff io.Reader) (size int64, err error) {
+	d.freeing.wait() // the layer may need the space of what was just removed
 	d.lock.Lock()
 	t, err := d.newTmp()
 	d.lock.Unlock()

@@ -32,6 +32,7 @@ type Driver struct {
 	records  records
 	failures failures
 	kept     kept
+	freeing  freeing
 	lock     *lockfile.LockFile
 	refs     *graphdriver.RefCounter
 
@@ -153,6 +154,7 @@ func (d *Driver) String() string { return Name }
 // Cleanup unmounts everything that the driver has mounted. Containers lose their root file systems by it:
 // containers/storage calls it when none are left.
 func (d *Driver) Cleanup() error {
+	defer d.freeing.wait() // or the file system could not be unmounted at once
 	d.lock.Lock()
 	defer d.lock.Unlock()
 	var errs []error

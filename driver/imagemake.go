@@ -34,6 +34,7 @@ func (d *Driver) makeImage(holder, key string, volumes []volume.ManifestVolume) 
 	if v, err := d.shareImage(holder, key); err != nil || v != nil {
 		return v, err
 	}
+	d.freeing.wait() // the volume may need the space of what was just removed
 	d.lock.Lock()
 	t, err := d.newTmp()
 	d.lock.Unlock()

@@ -142,6 +142,7 @@ func (d *Driver) dropVolume(name string) error {
 			return err
 		}
 	}
+	defer d.freeing.close(openLarge(d.volumePath(name)))
 	if err := removeAll(d.volumePath(name)); err != nil {
 		return err
 	}
