@@ -5,47 +5,93 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"sync/atomic"
 )
 
 // slabSize is how much of the tar is read at a time.
 const slabSize = 256 << 10
 
-// input reads the tar in large pieces, has them hashed by another goroutine on the way, and tells how far it is. close
-// must be called.
+// slabs is how many pieces of the tar there are at a time.
+const slabs = 8
+
+// input reads the tar in large pieces, ahead of who makes the volume, has them hashed on the way, and tells how far it
+// is. Reading ahead matters where the tar comes through a pipe, as from containers/storage, which computes digests of its
+// own: both sides work at the same time. close must be called.
 type input struct {
 	r        io.Reader
 	progress func(int64) // may be nil
 	n, told  int64
-	err      error // what r ended with
 
 	present *slab  // nil before the first
 	rest    []byte // of it, not yet read
 	free    chan *slab
+	full    chan *slab
+	stop    chan struct{} // closed by close
+	reader  sync.WaitGroup
 
-	hash   chan *slab             // nil: no digest is wanted, or all is on its way
+	hash   chan *slab             // nil: no digest is wanted
 	digest chan [sha256.Size]byte // gets the digest when hash is closed; nil: it is not wanted
 }
 
 // slab is a piece of the tar. Who makes the volume and who computes the digest use it at the same time.
 type slab struct {
 	data  []byte
+	err   error // with which the tar ended behind it
 	users atomic.Int32
 }
 
 func newInput(r io.Reader, digest bool, progress func(int64)) *input {
-	in := &input{r: r, progress: progress}
-	slabs := 1
+	in := &input{r: r, progress: progress, free: make(chan *slab, slabs), full: make(chan *slab, slabs), stop: make(chan struct{})}
 	if digest {
-		slabs = 8
 		in.hash, in.digest = make(chan *slab, slabs), make(chan [sha256.Size]byte, 1)
 		go in.compute(in.hash)
 	}
-	in.free = make(chan *slab, slabs)
 	for range slabs {
 		in.free <- &slab{}
 	}
+	in.reader.Go(func() { in.read(in.hash) })
 	return in
+}
+
+// read reads the tar to its end, or until close is called. No channel that it sends to is ever full.
+func (in *input) read(hash chan<- *slab) {
+	var err error
+	for err == nil {
+		var s *slab
+		select {
+		case s = <-in.free:
+		case <-in.stop:
+			return
+		}
+		if s.data == nil {
+			s.data = make([]byte, slabSize)
+		}
+		err = in.fill(s)
+		s.users.Store(1)
+		if hash != nil {
+			s.users.Store(2)
+			hash <- s
+		}
+		in.full <- s
+	}
+}
+
+func (in *input) fill(s *slab) error {
+	n := 0
+	s.data, s.err = s.data[:slabSize], nil
+	for n < slabSize && s.err == nil {
+		select {
+		case <-in.stop:
+			return io.ErrClosedPipe // nobody sees it
+		default:
+		}
+		var k int
+		k, s.err = in.r.Read(s.data[n:])
+		n += k
+	}
+	s.data = s.data[:n]
+	return s.err
 }
 
 func (in *input) Read(p []byte) (int, error) {
@@ -62,33 +108,16 @@ func (in *input) Read(p []byte) (int, error) {
 // next makes the next piece the present one.
 func (in *input) next() error {
 	if in.present != nil {
+		if in.present.err != nil {
+			return in.present.err
+		}
 		in.done(in.present)
-		in.present = nil
 	}
-	if in.err != nil {
-		return in.err
-	}
-	s := <-in.free
-	if s.data == nil {
-		s.data = make([]byte, slabSize)
-	}
-	s.data = s.data[:slabSize]
-	n := 0
-	for n < slabSize && in.err == nil {
-		var k int
-		k, in.err = in.r.Read(s.data[n:])
-		n += k
-	}
-	s.data = s.data[:n]
-	in.tell(n)
-	s.users.Store(1)
-	if in.hash != nil {
-		s.users.Store(2)
-		in.hash <- s
-	}
-	in.present, in.rest = s, s.data
-	if n == 0 {
-		return in.err
+	in.present = <-in.full
+	in.rest = in.present.data
+	in.tell()
+	if len(in.rest) == 0 {
+		return in.present.err
 	}
 	return nil
 }
@@ -100,10 +129,10 @@ func (in *input) done(s *slab) {
 	}
 }
 
-func (in *input) tell(n int) {
-	in.n += int64(n)
+func (in *input) tell() {
+	in.n += int64(len(in.rest))
 	const step = 8 << 20
-	if in.progress != nil && (in.n-in.told >= step || errors.Is(in.err, io.EOF)) {
+	if in.progress != nil && (in.n-in.told >= step || errors.Is(in.present.err, io.EOF)) {
 		in.told = in.n
 		in.progress(in.n)
 	}
@@ -136,10 +165,16 @@ func (in *input) sum() [sha256.Size]byte {
 	return sum
 }
 
-// close ends the digest's goroutine.
+// close ends the goroutines. If one of them is reading, close waits until it has read something.
 func (in *input) close() {
+	select {
+	case <-in.stop:
+		return
+	default:
+	}
+	close(in.stop)
+	in.reader.Wait()
 	if in.hash != nil {
 		close(in.hash)
-		in.hash = nil
 	}
 }

@@ -32,8 +32,9 @@ const (
 var zeros [holeSize]byte
 
 // sink writes a stream to a file, block after block, and hashes the blocks on the way. The stream's goroutine fills
-// buffers; others hash and write them, and it does so itself when they have enough to do. So it never waits for them,
-// and on two processors both are busy. Long runs of zeros become holes; the file must not have had other bytes there.
+// buffers; others hash them, and it does so itself when they have enough to do. One goroutine writes them all, since
+// writers of one file would only wait for each other: the kernel lets one in at a time. Long runs of zeros become holes;
+// the file must not have had other bytes there.
 type sink struct {
 	out    io.WriterAt
 	leaves *verity.Leaves // nil: do not hash
@@ -41,8 +42,10 @@ type sink struct {
 	pos    int64          // where buf belongs in the file
 	buf    []byte         // cap chunkSize, not full
 	free   chan []byte
-	jobs   chan job
-	wg     sync.WaitGroup
+	jobs   chan job // to be hashed
+	writes chan job
+	wg     sync.WaitGroup // of who hashes
+	writer sync.WaitGroup
 	mu     sync.Mutex
 	err    error // the first one
 }
@@ -58,8 +61,8 @@ type job struct {
 func newSink(out io.WriterAt, pos int64, leaves *verity.Leaves, block int) *sink {
 	workers := min(max(1, runtime.GOMAXPROCS(0)-1), maxWorkers)
 	waiting := 2 * workers
-	s := &sink{out: out, leaves: leaves, block: block, pos: pos, jobs: make(chan job, waiting)}
-	s.free = make(chan []byte, waiting+workers+1) // the last one is the one that is being filled
+	s := &sink{out: out, leaves: leaves, block: block, pos: pos, jobs: make(chan job, waiting), writes: make(chan job, waiting)}
+	s.free = make(chan []byte, 2*waiting+workers+2) // one is being written, and one being filled
 	for range cap(s.free) {
 		s.free <- nil // made when it is needed: most streams are short
 	}
@@ -67,6 +70,7 @@ func newSink(out io.WriterAt, pos int64, leaves *verity.Leaves, block int) *sink
 	for range workers {
 		s.wg.Go(s.work)
 	}
+	s.writer.Go(s.write)
 	return s
 }
 
@@ -80,23 +84,30 @@ func (s *sink) buffer() []byte {
 
 func (s *sink) work() {
 	for j := range s.jobs {
-		s.do(j)
-		s.free <- j.data
+		s.hash(j)
 	}
 }
 
-func (s *sink) do(j job) {
+// hash hashes a buffer, and hands it on to be written.
+func (s *sink) hash(j job) {
 	if s.leaves != nil {
 		verity.Digests(j.leaves.Digests, j.data, s.block)
 		if err := j.leaves.Done(); err != nil {
 			s.fail(err)
 		}
 	}
-	if err := writeSparse(s.out, j.data, j.pos); err != nil {
-		s.fail(err)
-	}
-	if j.writeback {
-		startWriteback(s.out, max(0, j.pos-writebackSize), writebackSize)
+	s.writes <- j
+}
+
+func (s *sink) write() {
+	for j := range s.writes {
+		if err := writeSparse(s.out, j.data, j.pos); err != nil {
+			s.fail(err)
+		}
+		if j.writeback {
+			startWriteback(s.out, max(0, j.pos-writebackSize), writebackSize)
+		}
+		s.free <- j.data
 	}
 }
 
@@ -155,11 +166,10 @@ func (s *sink) flush() error {
 	j.writeback = j.pos/writebackSize != s.pos/writebackSize
 	select {
 	case s.jobs <- j:
-		s.buf = s.buffer()
 	default:
-		s.do(j)
-		s.buf = s.buf[:0]
+		s.hash(j)
 	}
+	s.buf = s.buffer()
 	return nil
 }
 
@@ -204,6 +214,8 @@ func (s *sink) close() (end int64, err error) {
 	err = s.flush()
 	close(s.jobs)
 	s.wg.Wait()
+	close(s.writes)
+	s.writer.Wait()
 	return s.pos, errors.Join(err, s.failedOther(err))
 }
 
