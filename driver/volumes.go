@@ -59,6 +59,10 @@ func (d *Driver) publish(dir string, desc *volume.Description, l, old *layer) er
 		err = d.linkVolume(l)
 	}
 	if err == nil {
+		// A container often follows at once.
+		if v, err := d.describeVolume(l.Volume); err == nil {
+			d.records.rememberOwn(v.Path, *v)
+		}
 		return nil
 	}
 	if undo := d.restoreRecord(old); undo != nil {
