@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 
 	graphdriver "github.com/containers/storage/drivers"
+	"github.com/containers/storage/drivers/quota"
 	"github.com/containers/storage/pkg/idtools"
 )
 
@@ -20,7 +21,9 @@ type split struct {
 
 // openSplit opens the images' store and lets the two drivers know each other's.
 func openSplit(d *Driver, root string) (graphdriver.Driver, error) {
-	images := newDriver(d.options)
+	options := d.options
+	options.quota = quota.Quota{} // is for containers
+	images := newDriver(options)
 	if err := images.openStore(filepath.Join(root, Name)); err != nil {
 		return nil, err
 	}

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/containers/storage"
+	graphdriver "github.com/containers/storage/drivers"
 
 	"github.com/crio-erofs/crio-erofs/driver"
 	"github.com/crio-erofs/crio-erofs/driver/volume"
@@ -44,6 +45,17 @@ func TestSplitStore(t *testing.T) {
 				wantNames(t, images, sub, 0)
 			}
 		})
+	}
+}
+
+// TestSplitStoreLimit has a limit for what containers write, which is no matter of the images' file system.
+func TestSplitStoreLimit(t *testing.T) {
+	needRoot(t)
+	_, err := graphdriver.GetDriver(driver.Name, graphdriver.Options{
+		Root: tmpfs(t), ImageStore: tmpfs(t), DriverOptions: []string{"erofs.size=8M"},
+	})
+	if err == nil || !strings.Contains(err.Error(), "prjquota") || strings.Contains(err.Error(), "image store") {
+		t.Errorf("error %v; want one of the graph root's file system", err)
 	}
 }
 
