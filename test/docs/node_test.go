@@ -112,7 +112,7 @@ func (n node) environment(t *testing.T) []string {
 	t.Helper()
 	return []string{
 		"DOCS_CLONE=" + root(t), "DOCS_CRIO=" + n.crio.Dir(), "DOCS_SCRATCH=" + t.TempDir(), "CONTAINER=" + n.container,
-		"DOCS_HOST=" + n.registry.ip + " " + exampleRegistry, "SSL_CERT_FILE=" + n.registry.cert,
+		"DOCS_HOST=" + n.registry.ip + " " + exampleRegistry, "SSL_CERT_FILE=" + n.registry.cert, "CURL_CA_BUNDLE=" + n.registry.cert,
 	}
 }
 

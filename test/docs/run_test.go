@@ -130,7 +130,8 @@ func compare(t *testing.T, commands []command, output string) int {
 	return len(commands)
 }
 
-// matches compares what is shown with what was printed, without white space at the ends of lines, or empty ones at the end.
+// matches compares what is shown with what was printed, without white space at the ends of lines, or empty lines at the end.
+// Tables are as wide as their contents, so that any number of blanks is like any other.
 func matches(shown []string, printed string) bool {
 	var pattern strings.Builder
 	for _, line := range trimLines(shown) {
@@ -145,10 +146,12 @@ func matches(shown []string, printed string) bool {
 	return regexp.MustCompile(`^` + pattern.String() + `$`).MatchString(text)
 }
 
+var blanks = regexp.MustCompile(` +`)
+
 func trimLines(lines []string) []string {
 	var out []string
 	for _, line := range lines {
-		out = append(out, strings.TrimRight(line, " \t"))
+		out = append(out, blanks.ReplaceAllString(strings.TrimRight(line, " \t"), " "))
 	}
 	for len(out) > 0 && out[len(out)-1] == "" {
 		out = out[:len(out)-1]
@@ -165,6 +168,7 @@ func TestMatches(t *testing.T) {
 		{"a\nb", "a  \nb\n\n", true}, {"a\nb", "a\nc", false}, {"a", "a\nb", false}, {"...\nb", "a\nc\nb", true},
 		{"a ... c", "a b c", true}, {"a ... c", "a b d", false}, {"a.c", "abc", false}, {"a\n...", "a\nb\nc", true},
 		{"a…", "abc", true},
+		{"A  B", "A      B", true}, {"A B", "AB", false},
 	} {
 		if got := matches(strings.Split(c.shown, "\n"), c.printed); got != c.want {
 			t.Errorf("%q against %q: %v", c.shown, c.printed, got)

@@ -13,7 +13,7 @@ run)
 		runc conmon containernetworking-plugins iptables
 		docker-registry debootstrap skopeo
 		erofs-utils cryptsetup-bin e2fsprogs xfsprogs btrfs-progs attr acl libcap2-bin libarchive-tools
-		qemu-system-x86 python3 busybox-static fdisk gdisk cpio xz-utils zstd kmod jq secilc
+		qemu-system-x86 python3 busybox-static fdisk gdisk cpio xz-utils zstd kmod jq curl openssl secilc
 		rpm systemd groff-base" ;;
 *)
 	echo "usage: $0 build|run" >&2
