@@ -238,35 +238,17 @@ func externalPlugin(t *testing.T, server *crio.Server) {
 	})
 }
 
-// killPlugin kills the plugin that CRI-O has started.
+// killPlugin kills the plugin that CRI-O has started, and waits for its end.
 func killPlugin(t *testing.T, server *crio.Server) {
 	t.Helper()
-	tasks := must[[]string](t)(filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", server.PID())))
-	hook := must[string](t)(env.Bin("crio-erofs-hook"))
-	for _, task := range tasks {
-		children, _ := os.ReadFile(task) // a thread may have ended
-		for _, child := range strings.Fields(string(children)) {
-			if exe, err := os.Readlink("/proc/" + child + "/exe"); err == nil && exe == hook {
-				var pid int
-				must[int](t)(fmt.Sscan(child, &pid))
-				if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
-					t.Fatal(err)
-				}
-				waitGone(t, child, hook)
-				return
-			}
-		}
+	pid := pluginOf(t, server)
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
 	}
-	t.Fatal("CRI-O has no such child")
-}
-
-// waitGone waits for the end of a process: a zombie has no program.
-func waitGone(t *testing.T, pid, program string) {
-	t.Helper()
 	for ctx := timeout(t); ctx.Err() == nil; {
-		if exe, err := os.Readlink("/proc/" + pid + "/exe"); err != nil || exe != program {
+		if _, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid)); err != nil { // a zombie has no program
 			return
 		}
 	}
-	t.Fatalf("process %s does not end", pid)
+	t.Fatal("the plugin does not end")
 }
