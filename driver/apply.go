@@ -106,7 +106,7 @@ func (d *Driver) convert(l *layer, diff io.Reader) (size int64, err error) {
 	}
 	defer func() { err = errors.Join(err, t.remove()) }()
 	dir := filepath.Join(t.path, "volume")
-	b := building{start: time.Now(), kind: layersBuilt, dir: dir}
+	b := building{start: time.Now(), kind: layersBuilt, layer: l.ID, dir: dir}
 	defer func() { d.count(&b, err) }()
 	if err = os.Mkdir(dir, dirMode); err != nil {
 		return 0, err

@@ -14,6 +14,7 @@ import (
 type building struct {
 	start time.Time
 	kind  func(*counters.Counters) *counters.Built
+	layer string              // whose volume it is to be
 	dir   string              // where the volume was made; it stays there if the store has it already
 	desc  *volume.Description // nil until there is a volume
 }
@@ -38,7 +39,11 @@ func (d *Driver) count(b *building, err error) {
 		}
 		built.Seconds += took
 	})
+	if err == nil {
+		log.WithFields(logrus.Fields{fieldLayer: b.layer, fieldVolume: volumeName(b.desc), "bytes": b.desc.Size,
+			"took": took.Round(time.Millisecond)}).Debug("The layer has its volume")
+	}
 	if countErr != nil {
-		logrus.WithError(countErr).Debugf("Storage driver %s: not counted", Name)
+		log.WithError(countErr).Debug("Not counted")
 	}
 }

@@ -11,7 +11,6 @@ import (
 	"github.com/containers/storage/drivers/quota"
 	"github.com/containers/storage/pkg/idtools"
 	"github.com/containers/storage/pkg/system"
-	"github.com/sirupsen/logrus"
 )
 
 // Create makes an empty layer, which ApplyDiff turns into a volume layer.
@@ -49,7 +48,7 @@ func (d *Driver) create(id, parent string, opts *graphdriver.CreateOpts, readWri
 		}
 	}
 	if _, err := os.Lstat(d.layerDir(id)); err == nil {
-		logrus.Warnf("Layer %s is there already; removing it to create it anew", id)
+		log.WithField(fieldLayer, id).Warn("Removing a layer that is there already, to create it anew")
 		if err := d.removeLocked(id); err != nil {
 			return fmt.Errorf("remove the layer %s that is in the way of a new one: %w", id, err)
 		}
@@ -146,7 +145,7 @@ func (d *Driver) removeLocked(id string) error {
 	}
 	l, err := d.readRecord(d.store, id)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		logrus.Warnf("Removing a layer all the same: %v", err)
+		log.WithField(fieldLayer, id).WithError(err).Warn("Removing the layer all the same")
 	}
 	volumes, unread := d.imagesOf(id)
 	unread = errors.Join(unread, err)

@@ -15,7 +15,6 @@ import (
 
 	"github.com/containerd/go-dmverity/pkg/dm"
 	graphdriver "github.com/containers/storage/drivers"
-	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 
 	"github.com/crio-erofs/crio-erofs/driver/volume"
@@ -196,7 +195,7 @@ func (d *Driver) recoverDevices() error {
 			continue
 		}
 		if err := removeLater(name); err != nil {
-			logrus.Warn(err)
+			log.WithField("device", name).WithError(err).Warn("A device-mapper device that nobody needs may stay")
 		}
 	}
 	return nil

@@ -7,8 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-
-	"github.com/sirupsen/logrus"
 )
 
 // lostAndFound is what ext4 and xfs put into the root of a file system, which may be one of the store's directories.
@@ -77,6 +75,6 @@ func isVolumeName(name string) bool {
 // warnForeign tells of something in the store that is not the driver's, which it therefore leaves alone.
 func warnForeign(path string) {
 	if filepath.Base(path) != lostAndFound {
-		logrus.Warnf("%s is not of storage driver %s, which leaves it alone: move it away", path, Name)
+		log.WithField(fieldPath, path).Warn("Not the driver's, which leaves it alone: move it away")
 	}
 }

@@ -11,7 +11,6 @@ import (
 	graphdriver "github.com/containers/storage/drivers"
 	"github.com/containers/storage/pkg/idmap"
 	"github.com/containers/storage/pkg/idtools"
-	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 )
 
@@ -173,8 +172,8 @@ func (d *Driver) probeShifting(path string) error {
 	defer dir.Close()
 	if err := tryMap(volume, dir); err != nil {
 		d.noShifting = err.Error()
-		logrus.Infof("Storage driver %s cannot map ids at the time of mounting: %v. For containers with user namespaces, "+
-			"copies of image layers are made, which cannot be given to VMs as volumes", Name, err)
+		log.WithError(err).Info("Ids cannot be mapped at the time of mounting. For containers with user namespaces, copies of " +
+			"image layers are made, which cannot be given to VMs as volumes")
 	}
 	return nil
 }

@@ -9,8 +9,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/sirupsen/logrus"
-
 	"github.com/crio-erofs/crio-erofs/driver/erofs"
 	"github.com/crio-erofs/crio-erofs/driver/volume"
 )
@@ -46,7 +44,7 @@ func (d *Driver) addImage(m *volume.Manifest, chain []*layer) {
 	}
 	v, err := maker.imageVolume(imageKey(m.Volumes), holder, m.Volumes)
 	if err != nil {
-		logrus.Errorf("No image volume for container %s: %v", m.ID, err)
+		log.WithField(fieldLayer, m.ID).WithError(err).Error("No image volume for this container")
 		m.NoImage = fmt.Sprintf("making the image volume failed: %v", err)
 		return
 	}
@@ -119,7 +117,7 @@ func (d *Driver) findImage(holder, key string) *volume.ManifestVolume {
 	}
 	v, err := d.describeVolume(r.Volume)
 	if err != nil {
-		logrus.Debugf("The image volume of layer %s must be made again: %v", holder, err)
+		log.WithField(fieldLayer, holder).WithError(err).Debug("The image volume must be made again")
 		return nil
 	}
 	fi, err := os.Lstat(d.imageLinkPath(holder))

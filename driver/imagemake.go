@@ -43,7 +43,7 @@ func (d *Driver) makeImage(holder, key string, volumes []volume.ManifestVolume) 
 	}
 	defer func() { err = errors.Join(err, t.remove()) }()
 	dir := filepath.Join(t.path, "volume")
-	b := building{start: time.Now(), kind: imagesBuilt, dir: dir}
+	b := building{start: time.Now(), kind: imagesBuilt, layer: holder, dir: dir}
 	defer func() { d.count(&b, err) }()
 	if err := os.Mkdir(dir, dirMode); err != nil {
 		return nil, err
@@ -68,8 +68,8 @@ func (d *Driver) mergeVolumes(dir string, volumes []volume.ManifestVolume) (*vol
 	desc, err := writeVolume(dir, func(out *os.File) (*volume.Description, error) {
 		desc, stats, err := volume.Merge(context.Background(), out, layers)
 		if err == nil {
-			logrus.Debugf("Image volume of %d layers: %d bytes shared, %d copied", len(layers), stats.SharedBytes,
-				stats.CopiedBytes)
+			log.WithFields(logrus.Fields{"layers": len(layers), "shared": stats.SharedBytes, "copied": stats.CopiedBytes}).
+				Debug("Merged volumes; shared and copied are bytes")
 		}
 		return desc, err
 	})
@@ -149,7 +149,7 @@ func (d *Driver) removeDamaged(name string) error {
 			return fmt.Errorf("layer %s has the volume %s, which is damaged: remove its images and pull them again", id, name)
 		}
 	}
-	logrus.Warnf("Removing the damaged image volume %s", name)
+	log.WithField(fieldVolume, name).Warn("Removing a damaged image volume")
 	return removeAll(d.volumePath(name))
 }
 

@@ -9,7 +9,6 @@ import (
 	graphdriver "github.com/containers/storage/drivers"
 	"github.com/containers/storage/pkg/fileutils"
 	"github.com/containers/storage/pkg/idtools"
-	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 )
 
@@ -172,7 +171,7 @@ func (d *Driver) attachKept(name, dir string) bool {
 	}
 	defer mnt.Close()
 	if err := attach(mnt, dir); err != nil {
-		logrus.Debugf("A mount that was kept cannot be used, mounting the volume anew: %v", err)
+		log.WithField(fieldVolume, name).WithError(err).Debug("A mount that was kept cannot be used, mounting the volume anew")
 		return false
 	}
 	return true
@@ -198,7 +197,7 @@ func (d *Driver) Put(id string) error {
 	}
 	if err := renewDir(merged); err != nil {
 		// On a full disk, for one. The layer is unmounted, which is what matters.
-		logrus.Warnf("Mounts of layer %s in other mount namespaces may stay: %v", id, err)
+		log.WithField(fieldLayer, id).WithError(err).Warn("The layer's mounts in other mount namespaces may stay")
 	}
 	chain, unread := d.chain(id)
 	return d.releaseChain(chain, unread)

@@ -8,7 +8,6 @@ import (
 
 	"github.com/containers/storage/drivers/quota"
 	units "github.com/docker/go-units"
-	"github.com/sirupsen/logrus"
 
 	"github.com/crio-erofs/crio-erofs/driver/volume"
 )
@@ -161,7 +160,7 @@ func parseOptions(list []string) (options, error) {
 		}
 	}
 	if len(ignored) > 0 {
-		logrus.Infof("Storage driver %s ignores options of other drivers: %s", Name, strings.Join(ignored, ", "))
+		log.WithField("options", strings.Join(ignored, ", ")).Info("Ignoring options of other storage drivers")
 	}
 	if err := o.check(); err != nil {
 		return options{}, fmt.Errorf("%w; valid options are %s", err, validOptions())

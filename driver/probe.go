@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 
 	graphdriver "github.com/containers/storage/drivers"
-	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 
 	"github.com/crio-erofs/crio-erofs/driver/volume"
@@ -82,7 +81,7 @@ func (d *Driver) probeOverlay() error {
 	}, 0)
 	if err != nil {
 		// Before Linux 6.7. If the reason is another, each Get will tell it.
-		logrus.Debugf("Storage driver %s uses mount(2) for overlays: %v", Name, err)
+		log.WithError(err).Debug("Using mount(2) for overlays")
 		return paths.err
 	}
 	d.appendLowers = true
@@ -132,7 +131,7 @@ func (d *Driver) probeMount(path string) error {
 				"not on every file system (here: %s): use erofs.mount=auto", errors.Join(fileErr, graphdriver.ErrPrerequisites),
 				d.backingFS)
 		}
-		logrus.Debugf("Storage driver %s uses loop devices: %v", Name, fileErr)
+		log.WithError(fileErr).Debug("Using loop devices")
 	}
 	mnt, loopErr := mountByLoop(path)
 	if loopErr != nil {

@@ -14,7 +14,6 @@ import (
 	"github.com/containers/storage/drivers/quota"
 	"github.com/containers/storage/pkg/directory"
 	"github.com/docker/go-units"
-	"github.com/sirupsen/logrus"
 )
 
 // A container's upper directory can have a limit where the store's file system has project quotas. containers/storage
@@ -77,7 +76,7 @@ func (d *Driver) openQuotas() error {
 			return nil // then there is nothing to be counted
 		}
 		if _, err := d.quotaControl(); err != nil {
-			logrus.Warnf("Containers' layers may have no limits any more: %v", err)
+			log.WithError(err).Warn("Containers' layers may have no limits any more")
 		}
 		return nil
 	}
@@ -145,12 +144,12 @@ func (d *Driver) withSlack(id string, mount func() error) error {
 	}
 	control, err := d.quotaControl()
 	if err != nil {
-		logrus.Warnf("Layer %s has no limit any more: %v", id, err)
+		log.WithField(fieldLayer, id).WithError(err).Warn("The layer has no limit any more")
 		return mount()
 	}
 	var limit quota.Quota
 	if err := control.GetQuota(d.quotaDir(id), &limit); err != nil {
-		logrus.Warnf("Layer %s may have no limit any more: %v", id, err)
+		log.WithField(fieldLayer, id).WithError(err).Warn("The layer may have no limit any more")
 		return mount()
 	}
 	raised := limit

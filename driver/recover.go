@@ -7,8 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-
-	"github.com/sirupsen/logrus"
 )
 
 // recover removes what dead processes have left half-made. The order matters: layers in tmp/ hold links to volumes. The
@@ -43,13 +41,13 @@ func (d *Driver) recoverLayers() error {
 				warnForeign(d.layerDir(id))
 				continue
 			}
-			logrus.Infof("Removing layer %s, which was not finished", id)
+			log.WithField(fieldLayer, id).Info("Removing a layer that was not finished")
 			if err := d.removeLocked(id); err != nil {
 				return err
 			}
 		case err != nil:
 			// Not ours to throw away: it may be a container's data.
-			logrus.Error(err)
+			log.WithField(fieldLayer, id).WithError(err).Error("The layer cannot be read, and stays")
 		default:
 			if err := d.recoverLinks(l); err != nil {
 				return err

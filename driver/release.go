@@ -10,7 +10,6 @@ import (
 
 	graphdriver "github.com/containers/storage/drivers"
 	"github.com/moby/sys/mountinfo"
-	"github.com/sirupsen/logrus"
 )
 
 // volumesOf returns the names of the volumes in a chain.
@@ -64,7 +63,7 @@ func (d *Driver) releaseMounts(names []string, known []*layer) error {
 	used, err := d.inUse(mounted, known)
 	if err != nil {
 		// Better a mount too many than one too few. Stopping a container must not fail for what is wrong with another.
-		logrus.Warnf("Keeping host mounts that may not be needed until a container stops again: %v", err)
+		log.WithError(err).Warn("Keeping host mounts that may not be needed, until a container stops again")
 		d.unreleased = true
 		return nil
 	}

@@ -7,7 +7,6 @@ import (
 	"syscall"
 
 	"github.com/containers/storage/pkg/idtools"
-	"github.com/sirupsen/logrus"
 )
 
 // usernsProcess starts a process that does nothing but have a user namespace with these mappings, until end is called,
@@ -30,11 +29,11 @@ func usernsProcess(uids, gids []idtools.IDMap) (pid int, end func(), err error) 
 	return p.Pid, func() {
 		defer runtime.UnlockOSThread()
 		if err := p.Kill(); err != nil {
-			logrus.Warnf("Process %d with a user namespace may stay: %v", p.Pid, err)
+			log.WithField(fieldPID, p.Pid).WithError(err).Warn("A process with a user namespace may stay")
 			return
 		}
 		if _, err := p.Wait(); err != nil {
-			logrus.Warnf("Process %d with a user namespace: %v", p.Pid, err)
+			log.WithField(fieldPID, p.Pid).WithError(err).Warn("A process with a user namespace did not end as it should")
 		}
 	}, nil
 }

@@ -9,8 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/sirupsen/logrus"
-
 	"github.com/crio-erofs/crio-erofs/driver/verity"
 	"github.com/crio-erofs/crio-erofs/driver/volume"
 )
@@ -118,7 +116,7 @@ func (d *Driver) verifyStack(s *stack) error {
 	if !errors.As(err, &corrupt) || len(s.manifest.Volumes) == 1 {
 		return err
 	}
-	logrus.Warnf("Making the image volume again: %v", err)
+	log.WithField(fieldLayer, s.manifest.ID).WithError(err).Warn("Making the image volume again")
 	maker, holder := d.imageHolder(s.chain)
 	if err := maker.discardImage(holder, s.manifest.Image.FileID); err != nil {
 		return err

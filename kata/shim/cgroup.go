@@ -20,12 +20,12 @@ func followCgroup(realPID int, log *logrus.Entry) {
 	}
 	theirs, err := readCgroups(fmt.Sprintf("/proc/%d/cgroup", realPID))
 	if err != nil {
-		log.Warnf("control groups of the real shim: %v", err)
+		log.WithError(err).Warn("control groups of the real shim cannot be read")
 		return
 	}
 	mine, err := readCgroups("/proc/self/cgroup")
 	if err != nil {
-		log.Warnf("own control groups: %v", err)
+		log.WithError(err).Warn("own control groups cannot be read")
 		return
 	}
 	for hierarchy, path := range theirs {
@@ -33,10 +33,10 @@ func followCgroup(realPID int, log *logrus.Entry) {
 			continue
 		}
 		if err := joinCgroup(hierarchy, path); err != nil {
-			log.Warnf("control group %s%s: %v", hierarchy, path, err)
+			log.WithField("cgroup", hierarchy+path).WithError(err).Warn("not moved to the pod's control group")
 			continue
 		}
-		log.Infof("moved to control group %s%s", hierarchy, path)
+		log.WithField("cgroup", hierarchy+path).Info("moved to the pod's control group")
 	}
 }
 

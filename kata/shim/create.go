@@ -207,7 +207,8 @@ func (d *decider) target(h *modes.Handler, c createRequest) (t kata.Target, err 
 	if path != "" {
 		known, err := d.kataConfig.Load(path)
 		if err != nil {
-			return t, err
+			return t, fmt.Errorf("%w: correct kata_config in [handlers.%s], or else runtime_config_path in CRI-O's configuration",
+				err, h.Name)
 		}
 		t = *known
 	}

@@ -57,7 +57,7 @@ func runDaemon(dir string) int {
 	_, _ = ready.WriteString(readyMessage)
 	ready.Close()
 	if err := d.run(watch); err != nil {
-		d.log.Errorf("proxy ends: %v", err)
+		d.log.WithError(err).Error("proxy ends")
 		return 1
 	}
 	return 0
@@ -175,7 +175,7 @@ func (d *daemon) serveEvents(ends *endings) {
 	ends.grace = oomGrace
 	go func() {
 		if err := d.accept(d.events, func(c *net.UnixConn) { go events{ends}.serve(c) }); err != nil {
-			d.log.Errorf("events: %v", err)
+			d.log.WithError(err).Error("events are not passed on")
 		}
 	}()
 }
@@ -189,7 +189,7 @@ func (d *daemon) accept(l *net.UnixListener, serve func(*net.UnixConn)) error {
 				return nil
 			}
 			if errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) || errors.Is(err, unix.ENOMEM) {
-				d.log.Errorf("accept: %v", err)
+				d.log.WithError(err).Error("connections cannot be accepted")
 				time.Sleep(100 * time.Millisecond)
 				continue
 			}
@@ -213,7 +213,7 @@ func (d *daemon) watch(c *net.UnixConn) {
 		c.Close()
 		next, err := dial(d.state.realPath())
 		for err != nil && !errors.Is(err, unix.ECONNREFUSED) && !errors.Is(err, unix.ENOENT) {
-			d.log.Warnf("real shim: %v", err)
+			d.log.WithError(err).Warn("real shim cannot be watched")
 			time.Sleep(time.Second)
 			next, err = dial(d.state.realPath())
 		}

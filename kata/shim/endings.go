@@ -91,7 +91,7 @@ func (e *endings) oomKill(id string) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if end := e.of(id); !closed(end.reported) {
-		e.log.Infof("container %s was killed for want of memory", id)
+		e.log.WithField("container", id).Info("container was killed for want of memory")
 		close(end.reported)
 	}
 	return f.Close()
@@ -102,7 +102,7 @@ func (e *endings) complain(err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.complaints++; e.complaints <= maxComplaints {
-		e.log.Warnf("events: %v", err)
+		e.log.WithError(err).Warn("an event is lost")
 	}
 }
 

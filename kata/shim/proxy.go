@@ -44,24 +44,24 @@ type proxy struct {
 func (p *proxy) serve(client *net.UnixConn) {
 	defer client.Close()
 	if err := sameUser(client); err != nil {
-		p.log.Warnf("connection refused: %v", err)
+		p.log.WithError(err).Warn("connection refused")
 		return
 	}
 	upstream, err := dial(p.realPath)
 	if err != nil {
-		p.log.Errorf("real shim: %v", err)
+		p.log.WithError(err).Error("no connection to the real shim")
 		return
 	}
 	c := &conn{proxy: p, client: client, upstream: upstream, streams: map[uint32]stream{}}
 	go func() {
 		// The client is gone, or upstream no longer takes anything. Ending upstream ends fromUpstream below.
 		if err := c.fromClient(); !isClosed(err) {
-			p.log.Warnf("client's connection: %v", err)
+			p.log.WithError(err).Warn("client's connection ended")
 		}
 		upstream.Close()
 	}()
 	if err := c.fromUpstream(); !isClosed(err) {
-		p.log.Warnf("real shim's connection: %v", err)
+		p.log.WithError(err).Warn("connection to the real shim ended")
 	}
 	upstream.Close()
 	c.held.Wait()
@@ -96,7 +96,7 @@ func (c *conn) fromClient() error {
 		}
 		out, refusal := c.request(f)
 		if refusal != nil {
-			c.log.Warnf("stream %d refused: %v", f.streamID(), refusal)
+			c.log.WithField("stream", f.streamID()).WithError(refusal).Warn("request refused")
 			if err := c.answer(statusFrame(f.streamID(), refusal)); err != nil {
 				return err
 			}
@@ -198,16 +198,17 @@ func (c *conn) create(f frame, req request) (frame, error) {
 	start := time.Now()
 	verdict, err := c.decideInTime(create)
 	if err != nil {
-		return nil, fmt.Errorf("container %s: %w", create.id, err)
+		c.log.WithField("container", create.id).WithError(err).Error("container refused")
+		return nil, err
 	}
-	c.log.Infof("create of %s: mode %s, %d mounts, decided in %v", create.id, verdict.mode, len(verdict.rootfs),
-		time.Since(start))
+	c.log.WithFields(logrus.Fields{"container": create.id, "mode": verdict.mode, "mounts": len(verdict.rootfs),
+		"took": time.Since(start).Round(time.Microsecond)}).Info("rootfs decided")
 	out := f
 	if !verdict.keep {
 		payload := withRootfs(f.payload(), req, verdict.rootfs)
 		if len(payload) > framePayloadMax {
-			return nil, &statusError{codeResourceExhausted, fmt.Errorf("container %s: create request of %d bytes with "+
-				"its rootfs; ttrpc takes at most %d", create.id, len(payload), framePayloadMax)}
+			return nil, &statusError{codeResourceExhausted, fmt.Errorf("create request of %d bytes with its rootfs; ttrpc "+
+				"takes at most %d", len(payload), framePayloadMax)}
 		}
 		out = newFrame(f.streamID(), frameRequest, f.flags(), payload)
 	}

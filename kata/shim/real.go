@@ -171,7 +171,10 @@ func startReal(program string, args []string, environment ...string) (string, er
 	out := runReal(context.Background(), program, args, environment...)
 	address := out.stdout
 	if out.err == nil && (!strings.HasPrefix(address, unixScheme+"/") || strings.ContainsAny(address, "\r\n")) {
-		out.err = fmt.Errorf("it printed %q, which is no %s address", address, unixScheme)
+		out.err = errors.New("it printed no address")
+		if address != "" {
+			out.err = fmt.Errorf("it printed %q, which is no %s address", address, unixScheme)
+		}
 	}
 	if out.err == nil {
 		return address, nil

@@ -87,7 +87,7 @@ func newVersionAsker(program string, pid int, log *logrus.Entry) *versionAsker {
 	if pid > 0 {
 		f, err := os.Open(fmt.Sprintf("/proc/%d/exe", pid)) // also if the file is deleted: proc(5)
 		if err != nil {
-			log.Warnf("program of the real shim: %v; asking %s for its version", err, program)
+			log.WithError(err).WithField("program", program).Warn("the running real shim cannot be asked for its version; asking the program at its path")
 		}
 		a.running = f
 	}
@@ -115,7 +115,7 @@ func (a *versionAsker) identity() (identity, error) {
 	if ctx.Err() != nil {
 		out.err = fmt.Errorf("no answer in %v", a.timeout)
 	}
-	a.log.Infof("real shim %s says: %s", a.program, out.stdout)
+	a.log.WithFields(logrus.Fields{"program": a.program, "said": firstLine(out.stdout)}).Info("real shim asked for its version")
 	a.answered, a.id, a.err = identify(a.program, out, a.assumed)
 	return a.id, a.err
 }

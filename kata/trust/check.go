@@ -33,7 +33,7 @@ func (d *Dir) Enforce(ctx context.Context, h *modes.Handler, m *volume.Manifest,
 	case err == nil:
 		return nil
 	case h.Enforce == modes.EnforceWarn:
-		logrus.WithError(err).WithField("handler", h.Name).Warn("the container is created all the same: enforce = \"warn\"")
+		logrus.WithError(err).WithFields(logrus.Fields{"handler": h.Name, "image": imageID, "mode": mode}).Warn("the container is created all the same: enforce = \"warn\"")
 		return nil
 	}
 	return fmt.Errorf("handler %s has enforce = \"require\": %w", h.Name, err)

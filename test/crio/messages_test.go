@@ -74,7 +74,7 @@ func TestMessages(t *testing.T) {
 	ref := push(t, images.Small)
 	must[string](t)(server.PullImage(ctx, ref))
 	vm := must[*crio.Pod](t)(server.RunPod(ctx, crio.PodOptions{Handler: crio.HandlerVM}))
-	runc := must[*crio.Pod](t)(server.RunPod(ctx, crio.PodOptions{}))
+	runc := must[*crio.Pod](t)(server.RunPod(ctx, crio.PodOptions{Handler: crio.HandlerRunc}))
 	var golden bytes.Buffer
 	for _, a := range attempts {
 		t.Run(a.name, func(t *testing.T) {
