@@ -101,7 +101,7 @@ func (p *Plugin) CreateContainer(ctx context.Context, pod *api.PodSandbox, c *ap
 		reason := hooks.ReasonOf(err)
 		log.WithError(err).WithField("reason", reason).Error("container refused")
 		p.Metrics.Refused(pod.GetRuntimeHandler(), reason, time.Since(start))
-		return nil, nil, fmt.Errorf("crio-erofs-hook: container %s: %w", c.GetName(), err)
+		return nil, nil, fmt.Errorf("crio-erofs-hook: %w", err) // CRI-O and the kubelet name the container
 	}
 	adjust = p.adjustment(a, c)
 	took := time.Since(start)

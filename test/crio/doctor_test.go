@@ -146,7 +146,6 @@ var breaks = []struct {
 		"still runs with other settings than its files have: storage_option is "},
 	{"option", dropIn("[crio]\nstorage_option = [\"erofs.layuot=aligned\"]\n"), "crio-storage", "problem",
 		`unknown storage option "erofs.layuot=aligned"`},
-	{"image store", dropIn("[crio]\nimagestore = \"/x\"\n"), "crio-storage", "problem", "has no separate image store"},
 	{"NRI", dropIn("[crio.nri]\nenable_nri = false\n"), "nri", "problem", "asks no NRI plugins"},
 	{"not TOML", dropIn("[crio\n"), "crio-config", "problem", "99-break.conf"},
 	{"runtime type", dropIn("[crio.runtime.runtimes.kata-erofs]\nruntime_path = \"SHIMS/containerd-shim-kata-erofs-v2\"\n"), "handler",

@@ -87,8 +87,7 @@ func checkStorage(_ context.Context, n *Node) []Finding {
 	}
 	findings := []Finding{good("driver", "storage_driver = %q, store %s", driver.Name, n.crio.GraphRoot)}
 	if n.crio.ImageStore != "" {
-		findings = append(findings, bad(Problem, "imagestore", fmt.Sprintf("imagestore = %q: the driver has no separate image "+
-			"store, and CRI-O does not start", n.crio.ImageStore), "remove imagestore from CRI-O's configuration and storage.conf"))
+		findings = append(findings, good("imagestore", "images are in a store of their own, %s", n.crio.ImageStore))
 	}
 	s, err := driver.CheckOptions(n.crio.StorageOptions)
 	switch {
