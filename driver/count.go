@@ -37,7 +37,7 @@ func (d *Driver) count(b *building, err error) {
 			built.Made++
 			built.Bytes += uint64(b.desc.Size)
 		}
-		built.Seconds += took
+		built.Took += took
 	})
 	if err == nil {
 		log.WithFields(logrus.Fields{fieldLayer: b.layer, fieldVolume: volumeName(b.desc), "bytes": b.desc.Size,

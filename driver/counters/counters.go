@@ -42,8 +42,8 @@ type Built struct {
 	Failed uint64 `json:"failed"`
 	Bytes  uint64 `json:"bytes"` // of those made, hash trees included
 
-	// Seconds is what those made and reused took; of layers, with the time for which the pull kept them waiting.
-	Seconds time.Duration `json:"nanoseconds"`
+	// Took is what those made and reused took; of layers, with the time for which the pull kept them waiting.
+	Took time.Duration `json:"nanoseconds"`
 }
 
 // Add changes the counters in the file at path, and makes the file if it is not there.

@@ -23,7 +23,7 @@ func TestAdd(t *testing.T) {
 	for range 8 {
 		wg.Go(func() {
 			for range 25 {
-				if err := Add(path, func(c *Counters) { c.Layers.Made++; c.Images.Seconds += time.Second }); err != nil {
+				if err := Add(path, func(c *Counters) { c.Layers.Made++; c.Images.Took += time.Second }); err != nil {
 					t.Error(err)
 				}
 				if _, err := Read(path); err != nil {
@@ -34,7 +34,7 @@ func TestAdd(t *testing.T) {
 	}
 	wg.Wait()
 	c, err := Read(path)
-	if err != nil || c.Layers.Made != 200 || c.Images.Seconds != 200*time.Second || time.Since(c.Since) > time.Hour {
+	if err != nil || c.Layers.Made != 200 || c.Images.Took != 200*time.Second || time.Since(c.Since) > time.Hour {
 		t.Errorf("%+v, %v", c, err)
 	}
 }

@@ -33,7 +33,7 @@ func filled(t *testing.T) *metrics.Metrics {
 		t.Fatal(err)
 	}
 	if err := counters.Add(filepath.Join(home, counters.FileName), func(c *counters.Counters) {
-		c.Layers = counters.Built{Made: 3, Reused: 2, Failed: 1, Bytes: 5 << 20, Seconds: 1500 * time.Millisecond}
+		c.Layers = counters.Built{Made: 3, Reused: 2, Failed: 1, Bytes: 5 << 20, Took: 1500 * time.Millisecond}
 	}); err != nil {
 		t.Fatal(err)
 	}

@@ -85,7 +85,7 @@ func (c storeCollector) collectCounters(ch chan<- prometheus.Metric, home string
 	for kind, b := range map[string]counters.Built{"layer": counted.Layers, "image": counted.Images} {
 		for d, value := range map[*prometheus.Desc]float64{
 			made: float64(b.Made), reused: float64(b.Reused), failed: float64(b.Failed), madeBytes: float64(b.Bytes),
-			seconds: b.Seconds.Seconds(),
+			seconds: b.Took.Seconds(),
 		} {
 			ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, value, kind)
 		}

@@ -102,7 +102,7 @@ func (e *endings) complain(err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.complaints++; e.complaints <= maxComplaints {
-		e.log.WithError(err).Warn("an event is lost")
+		e.log.WithError(err).Warn("events: one is lost")
 	}
 }
 
