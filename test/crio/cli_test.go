@@ -84,6 +84,21 @@ func TestCommand(t *testing.T) {
 	}
 }
 
+// checkCommand asks crio-erofs in which mode and by which handler a container in a VM has its image.
+func checkCommand(t *testing.T, server *crio.Server, c *crio.Container) {
+	t.Helper()
+	flags := []string{"--graphroot", server.GraphRoot(), "--runroot", filepath.Join(server.Dir(), "runroot")}
+	out := runCommand(t, append(flags, "inspect", "--format", "{{.Mode}} {{.Handler}} {{len .Annotations}}", c.ID)...)
+	if fields := strings.Fields(out); len(fields) != 3 || !strings.HasSuffix(fields[0], "-verity") || fields[1] != crio.HandlerVM ||
+		fields[2] == "0" {
+		t.Errorf("inspect: %s", out)
+	}
+	mode := strings.Fields(out)[0]
+	if ls := runCommand(t, append(flags, "store", "ls")...); !strings.Contains(ls, mode+" ("+crio.HandlerVM+")") {
+		t.Error(ls)
+	}
+}
+
 // runCommand runs bin/crio-erofs and returns what it prints.
 func runCommand(t *testing.T, args ...string) string {
 	t.Helper()

@@ -60,6 +60,7 @@ func TestVM(t *testing.T) {
 	checkGuest(t, pod, c)
 	checkGuest(t, pod, sleeper)
 	checkGuard(t, server, sleeper)
+	checkCommand(t, server, sleeper)
 	if err := pod.Remove(ctx); err != nil {
 		t.Fatal(err)
 	}

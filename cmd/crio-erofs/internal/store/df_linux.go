@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -106,7 +107,9 @@ func usage(inv *nodestore.Inventory) ([]*dfRow, error) {
 	if err != nil {
 		return nil, err
 	}
-	temporary.Size = size
+	if entries, err := os.ReadDir(inv.TemporaryDir()); err == nil && len(entries) > 0 { // else it is the directory itself
+		temporary.Total, temporary.Size = len(entries), size
+	}
 	return []*dfRow{layers, images, rest, writes, temporary}, nil
 }
 

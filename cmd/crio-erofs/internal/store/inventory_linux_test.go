@@ -92,7 +92,7 @@ func TestStoreLsAndDf(t *testing.T) {
 		t.Error(out)
 	}
 	rows := decode[[]dfRow](t, run("df", "--format", "json"))
-	if rows[0].Total != 3 || rows[0].Active != 3 || rows[1].Total != 2 || rows[1].Active != 2 || rows[3].Total != 2 || rows[4].Size == 0 {
+	if rows[0].Total != 3 || rows[0].Active != 3 || rows[1].Total != 2 || rows[1].Active != 2 || rows[3].Total != 2 || rows[4].Size != 0 {
 		t.Errorf("%+v", rows)
 	}
 	if out := run("df"); !strings.Contains(out, " free of ") || !strings.Contains(out, "Layer volumes") {

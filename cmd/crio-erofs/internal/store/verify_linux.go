@@ -29,7 +29,6 @@ import (
 
 type storeVerifyOptions struct {
 	roots   nodestore.Roots
-	others  []string // additional image stores
 	config  string
 	require bool
 	format  output.Format
