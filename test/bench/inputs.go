@@ -45,7 +45,7 @@ func (b *bench) inputs(ctx context.Context) ([]*input, error) {
 		{npm, "an npm tree", writeNPM},
 		{large, "one file that does not compress", writeLarge},
 	}
-	if b.quick {
+	if b.quick || b.storage {
 		wanted = wanted[:2]
 	}
 	var inputs []*input
