@@ -39,6 +39,15 @@ put_configuration() {
 	fi
 }
 
+# put_link TARGET PATH. One that was installed and is gone was removed by somebody who does not want it.
+put_link() {
+	if [ -L "$destdir$2" ] || ! recorded "l $1 $2"; then
+		ln -sfn "$1" "$destdir$2"
+	else
+		echo "did not bring back $destdir$2, which somebody has removed" >&2
+	fi
+}
+
 # make_directories makes those of the stage, and prints a line for each that is new, or was when it was made.
 make_directories() {
 	{
@@ -67,7 +76,7 @@ install_all() {
 	while read -r kind value path; do
 		case $kind:$path in
 		d:*) ;;
-		l:*) ln -sfn "$value" "$destdir$path" ;;
+		l:*) put_link "$value" "$path" ;;
 		f:/etc/*) put_configuration "$path" ;;
 		*) put "$stage$path" "$path" ;;
 		esac

@@ -85,10 +85,16 @@ func (d *debian) testRemoval(t *testing.T) {
 	const changed = "# changed by the admin"
 	d.sh("echo '"+changed+`' >> /etc/crio-erofs/config.toml
 		mkdir /etc/crio-erofs/trusted.d; echo {} > /etc/crio-erofs/trusted.d/a.json
+		# systemctl enable crio-erofs-hook
+		wants=/etc/systemd/system/multi-user.target.wants
+		mkdir -p $wants; ln -s /usr/lib/systemd/system/crio-erofs-hook.service $wants; rm /opt/nri/plugins/10-crio-erofs
 		apt-get install -qq --no-install-recommends "$1"`, d.copyIn(packageFile(t, "crio-erofs-next.deb")))
 	out := d.sh("dpkg-query -W -f '${Version}' crio-erofs; tail -n 1 /etc/crio-erofs/config.toml; ls /etc/crio/crio.conf.d")
 	if !strings.Contains(out, "1.2.4-1") || !strings.Contains(out, changed) || strings.Contains(out, "dpkg") {
 		t.Errorf("after the upgrade: %s", out)
+	}
+	if out := d.sh("ls /opt/nri/plugins"); out != "" {
+		t.Errorf("the upgrade brings the plugin's link back, beside the service: %s", out)
 	}
 	out = d.sh("apt-get remove -qq crio-erofs cri-o-erofs")
 	if !strings.Contains(out, "/etc/crio/crio.conf.d/60-erofs.conf names the storage driver erofs") {

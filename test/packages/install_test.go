@@ -137,7 +137,14 @@ func TestInstallUpgrade(t *testing.T) {
 	if err := os.Remove(filepath.Join(i.stage, "node", gone)); err != nil {
 		t.Fatal(err)
 	}
+	link := i.path("/opt/nri/plugins/10-crio-erofs")
+	if err := os.Remove(link); err != nil { // for the service in its place
+		t.Fatal(err)
+	}
 	i.update("/usr/local/bin/crio-erofs", "newer")
+	if _, err := os.Lstat(link); !os.IsNotExist(err) {
+		t.Errorf("an upgrade brings %s back: %v", link, err)
+	}
 	if _, err := os.Stat(i.path(gone)); !os.IsNotExist(err) {
 		t.Errorf("%s is still there: %v", gone, err)
 	}
