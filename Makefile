@@ -91,7 +91,7 @@ test: deps ## Run all tests: units, kernel, containers/storage's own suite, CRI-
 	@mkdir -p $(CACHE)
 	@test/env/leftovers.sh save $(CACHE)/before
 	@status=0; \
-		for module in . test/katacompat test/policy test/manifests test/monitoring; do \
+		for module in . contrib/packaging test/katacompat test/policy test/manifests test/monitoring; do \
 			echo "(cd $$module && $(GO) test -count=1 -timeout 25m ./...)"; \
 			(cd $$module && $(GO) test -count=1 -timeout 25m ./...) || status=1; \
 		done; \
