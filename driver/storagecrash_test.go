@@ -38,6 +38,7 @@ func TestStorageAccidents(t *testing.T) {
 		t.Run(mode.name, func(t *testing.T) {
 			n := &storageNode{
 				t: t, root: mode.disk(t), options: mode.options, rng: rand.New(rand.NewPCG(2, uint64(i))), seen: map[string]int{},
+				state: storageState{Containers: map[string]int{}},
 			}
 			cleanUp(t, filepath.Join(n.root, "graph"))
 			n.live()
