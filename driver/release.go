@@ -77,8 +77,12 @@ func (d *Driver) releaseMounts(names []string, known []*layer) error {
 	return errors.Join(errs...)
 }
 
-// retire takes away a host mount that no mounted layer needs, and keeps a copy for the next one.
+// retire takes away a host mount that no mounted layer needs, and keeps a copy for the next one. With dm-verity on the
+// host it does not: nobody should wonder whose devices are left, and the next container's data be read and checked anew.
 func (d *Driver) retire(name string) error {
+	if d.options.hostVerity {
+		return unmount(d.hostMount(name))
+	}
 	d.kept.keep(name, d.homeOf(name).volumePath(name), d.hostMount(name))
 	return unmount(d.hostMount(name))
 }
