@@ -35,7 +35,7 @@ func tree(t *testing.T, files map[string]string) string {
 // TestRead has files of every kind. That a running CRI-O reads them so, too, is what test/crio's TestDoctor sees.
 func TestRead(t *testing.T) {
 	root := tree(t, map[string]string{
-		"etc/containers/storage.conf": "[storage]\ndriver = \"overlay\"\ngraphroot = \"/g\"\nrunroot = \"/r\"\n" +
+		"etc/containers/storage.conf": "[storage]\ndriver = \"overlay\"\ngraphroot = \"/g\"\nrunroot = \"/r\"\nimagestore = \"/i\"\n" +
 			"[storage.options.overlay]\nmountopt = \"nodev\"\n",
 		"usr/share/containers/storage.conf": "[storage]\ndriver = \"vfs\"\n",
 		"etc/crio/crio.conf": "[crio]\nstorage_driver = \"\"\nroot = \"\"\n[crio.runtime]\nhooks_dir = [\"/a\", \"/b\"]\n" +
@@ -51,7 +51,7 @@ func TestRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := crioconfig.Crio{
-		GraphRoot: "/g", RunRoot: "/r", StorageDriver: "erofs",
+		GraphRoot: "/g", RunRoot: "/r", ImageStore: "/i", StorageDriver: "erofs",
 		StorageOptions: []string{"overlay.mountopt=nodev", "erofs.mount=auto", "erofs.verity=on"},
 		API:            crioconfig.API{Listen: crioconfig.DefaultListen},
 		Runtime: crioconfig.Runtime{DefaultRuntime: "crun", HooksDir: []string{"/c"}, Runtimes: map[string]*crioconfig.Handler{
