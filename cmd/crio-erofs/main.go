@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/crio-erofs/crio-erofs/cmd/crio-erofs/internal/cli"
@@ -17,10 +18,18 @@ var version = "dev"
 func main() {
 	cli.Version = version
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends the program at once
 	err := newCommand().ExecuteContext(ctx)
-	stop()
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "crio-erofs:", err)
+		fmt.Fprintln(os.Stderr, "crio-erofs:", message(ctx, err))
 		os.Exit(cli.ExitCode(err))
 	}
+}
+
+// message is what people read of an error: the Go word for an interruption is not theirs.
+func message(ctx context.Context, err error) string {
+	if ctx.Err() == nil {
+		return err.Error()
+	}
+	return strings.ReplaceAll(err.Error(), context.Canceled.Error(), "interrupted")
 }

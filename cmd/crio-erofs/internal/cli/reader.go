@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"fmt"
 	"io"
 )
 
@@ -16,7 +15,19 @@ type contextReader struct {
 
 func (c contextReader) Read(p []byte) (int, error) {
 	if err := c.ctx.Err(); err != nil {
-		return 0, fmt.Errorf("stopped: %w", err)
+		return 0, err
 	}
 	return c.r.Read(p)
+}
+
+// NewPipeReader is NewReader of what may never have more to read, as standard input: a read that waits ends, too. The one
+// below it goes on until the program ends.
+func NewPipeReader(ctx context.Context, r io.Reader) io.Reader {
+	pr, pw := io.Pipe()
+	go func() {
+		_, err := io.CopyBuffer(pw, struct{ io.Reader }{r}, make([]byte, 256<<10)) // not by WriteTo, which has its own, small buffer
+		pw.CloseWithError(err)
+	}()
+	context.AfterFunc(ctx, func() { pw.CloseWithError(ctx.Err()) })
+	return pr
 }
