@@ -113,7 +113,7 @@ func (d *Driver) verifyStack(s *stack) error {
 	}
 	err := d.verify(s.manifest.Image)
 	var corrupt *verity.CorruptError
-	if !errors.As(err, &corrupt) || len(s.manifest.Volumes) == 1 {
+	if !errors.As(err, &corrupt) && !errors.Is(err, volume.ErrOtherVolume) || len(s.manifest.Volumes) == 1 {
 		return err
 	}
 	log.WithField(fieldLayer, s.manifest.ID).WithError(err).Warn("Making the image volume again")

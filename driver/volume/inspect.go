@@ -14,6 +14,9 @@ import (
 // ErrNoVerity is returned by Verify for a volume that has no tree.
 var ErrNoVerity = errors.New("the volume has no verity tree")
 
+// ErrOtherVolume is returned by Verify for a volume whose top of the tree is sound, but not that of the root hash.
+var ErrOtherVolume = errors.New("not the volume with this root hash")
+
 // Info is what a volume file itself tells. The layer's diffID is not in it.
 type Info struct {
 	Layout        Layout
@@ -86,6 +89,10 @@ func Verify(ctx context.Context, r io.ReaderAt, size int64, rootHash string, pro
 	if rootHash != "" {
 		if root, err = verity.ParseRoot(rootHash); err != nil {
 			return info, err
+		}
+		// The superblock's UUID is made of the root hash: a volume that vouches for another one is another volume.
+		if root != info.root && info.checkUUID(info.root) == nil {
+			return info, fmt.Errorf("%w: its own is %x, not %s", ErrOtherVolume, info.root, rootHash)
 		}
 	} else if err := info.checkUUID(root); err != nil {
 		return info, err

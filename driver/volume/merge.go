@@ -87,6 +87,9 @@ func (s *source) open(ctx context.Context, l Layer) error {
 	if err != nil {
 		return err
 	}
+	if info.Layout != LayoutAligned {
+		return fmt.Errorf("layout %s: only volumes of layout %s can be merged", info.Layout, LayoutAligned)
+	}
 	if info.Verity == nil {
 		return fmt.Errorf("%w: a merged volume's tree is made of those of its layers; build the layer with one", ErrNoVerity)
 	}

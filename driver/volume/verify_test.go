@@ -66,9 +66,13 @@ func TestVerify(t *testing.T) {
 			}
 		})
 	}
-	var corrupt *verity.CorruptError
-	if err := verify(good, strings.Repeat("0", 64)); !errors.As(err, &corrupt) {
+	other := strings.Repeat("0", 64)
+	if err := verify(good, other); !errors.Is(err, volume.ErrOtherVolume) {
 		t.Errorf("with another root hash: %v", err)
+	}
+	var corrupt *verity.CorruptError
+	if err := verify(flipAt(int(v.TreeOffset))(bytes.Clone(good)), v.RootHash); !errors.As(err, &corrupt) {
+		t.Errorf("damaged at the top of the tree: %v", err)
 	}
 }
 
