@@ -126,7 +126,7 @@ func TestExportImage(t *testing.T) {
 	layers := [][]byte{clitest.Tar(t, clitest.File("a", "1")), clitest.Tar(t, clitest.File("b", "2"))}
 	store := clitest.Store(t, clitest.ImageOf(t, layers...))
 	dir := t.TempDir()
-	merged, stored, qcow2, back := filepath.Join(dir, "m"), filepath.Join(dir, "s"), filepath.Join(dir, "q"), filepath.Join(dir, "b")
+	merged, stored, qcow2, back := filepath.Join(dir, "m"), filepath.Join(dir, "s"), filepath.Join(dir, "q.qcow2"), filepath.Join(dir, "b")
 	flags := []string{"--graphroot", store.GraphRoot(), "app:1"}
 	first := export(t, append(flags, merged)...)
 	img, err := store.Image("example.com/app:1")
@@ -144,7 +144,7 @@ func TestExportImage(t *testing.T) {
 	if first.Volumes[0] != second.Volumes[0] || !bytes.Equal(read(t, merged), read(t, stored)) {
 		t.Errorf("%+v, %+v", first, second)
 	}
-	export(t, append(flags, "--type", "qcow2", qcow2)...)
+	export(t, append(flags, qcow2)...)
 	if text, err := exec.Command("qemu-img", "convert", "-f", "qcow2", "-O", "raw", qcow2, back).CombinedOutput(); err != nil ||
 		!bytes.Equal(read(t, back), read(t, merged)) {
 		t.Errorf("%v: %s", err, text)
@@ -183,6 +183,32 @@ func TestExportLeavesNothing(t *testing.T) {
 	}
 }
 
+// TestExportKeepsWhatItReads: above all a VMDK, which names it.
+func TestExportKeepsWhatItReads(t *testing.T) {
+	paths := volumes(t)
+	before := read(t, paths[1])
+	for _, diskType := range diskTypes {
+		clitest.Refuse(t, Commands(), "would be replaced", "export", "--type", diskType, strings.Join(paths, ","), paths[1])
+	}
+	tables := filepath.Join(t.TempDir(), "x-tables.img")
+	if err := os.WriteFile(tables, before, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	clitest.Refuse(t, Commands(), "would be replaced", "export", "--type", "vmdk", tables, strings.TrimSuffix(tables, "-tables.img"))
+	if !bytes.Equal(read(t, paths[1]), before) {
+		t.Error("the volume is another one")
+	}
+}
+
+func TestTypeOf(t *testing.T) {
+	for _, c := range [][3]string{{"", "x", typeRaw}, {"", "x.img", typeRaw}, {"", "a/x.qcow2", typeQCOW2}, {"", "x.vmdk", typeVMDK},
+		{"", "x.gpt", typeGPT}, {typeRaw, "x.qcow2", typeRaw}, {"", "x.raw", typeRaw}, {"", "qcow2", typeRaw}} {
+		if got := typeOf(c[0], c[1]); got != c[2] {
+			t.Errorf("%q", append(c[:], got))
+		}
+	}
+}
+
 func TestTableLimits(t *testing.T) {
 	if _, err := newTable(make([]partition, 129)); err == nil {
 		t.Error("129 partitions")
@@ -196,6 +222,9 @@ func TestTableLimits(t *testing.T) {
 	}
 	if _, _, err := descriptor([]segment{{path: "/a\"b", sectors: 1}}, "t"); err == nil {
 		t.Error("a path with a quote")
+	}
+	if _, _, err := descriptor(nil, "t\""); err == nil {
+		t.Error("a file of tables with a quote")
 	}
 }
 
@@ -229,11 +258,21 @@ func TestMount(t *testing.T) {
 		t.Fatal(err)
 	}
 	clitest.Refuse(t, Commands(), damaged, "mount", paths[0]+","+damaged, dir)
-	clitest.Refuse(t, Commands(), "the tree says 0000", "mount", "--root-hash", strings.Repeat("0", 64), paths[0], dir)
-	clitest.Refuse(t, Commands(), "of one volume", "mount", "--root-hash", "x", strings.Join(paths, ","), dir)
+	clitest.Refuse(t, Commands(), volume.ErrOtherVolume.Error(), "mount", "--root-hash", strings.Repeat("0", 64), paths[0], dir)
+	clitest.Refuse(t, Commands(), "of one volume", "mount", "--root-hash", strings.Repeat("0", 64), strings.Join(paths, ","), dir)
+	clitest.Refuse(t, Commands(), "64 hex digits", "mount", "--root-hash", "x", paths[0], dir)
 	clitest.Refuse(t, Commands(), "want one of auto", "mount", "--by", "x", paths[0], dir)
 	clitest.Refuse(t, Commands(), "not a directory", "mount", paths[0], damaged)
 	clitest.Refuse(t, Commands(), "nothing is mounted", "umount", dir)
+	clitest.MustExecute(t, Commands(), "mount", paths[0], dir)
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, ""); err != nil {
+		t.Fatal(err)
+	}
+	clitest.Refuse(t, Commands(), "(tmpfs, tmpfs) is no volume", "umount", dir)
+	if err := unix.Unmount(dir, 0); err != nil {
+		t.Error(err)
+	}
+	clitest.MustExecute(t, Commands(), "umount", dir)
 	clitest.Refuse(t, Commands(), "is no volume", "umount", "/proc")
 	if after := mounts(t, dir); !slices.Equal(after, before) {
 		t.Errorf("mounts before %q, after %q", before, after)

@@ -37,11 +37,12 @@ type exportOptions struct {
 }
 
 func newExportCommand() *cobra.Command {
-	o := exportOptions{diskType: typeRaw}
+	var o exportOptions
 	cmd := &cobra.Command{
 		Use:   "export [flags] REF OUT",
 		Short: "Make a disk of an image or of volumes",
-		Long: `export makes a disk that a VM, or dm-verity and mount, can use. Its type is
+		Long: `export makes a disk that a VM, or dm-verity and mount, can use. Its type is what --type says, or else what OUT ends with (.gpt,
+.vmdk, .qcow2), or else raw:
 
   raw    one volume with its hash tree, of the whole image: the image volume, which is merged if it is not there yet
   qcow2  the same, converted by qemu-img
@@ -55,14 +56,14 @@ OUT appears when it is complete, or not at all; equal volumes give equal disks.
 ` + target.Help,
 		Example: `  crio-erofs export quay.io/fedora/fedora:42 fedora.img
   crio-erofs export --type gpt base.erofs,layer.erofs disk.img
-  crio-erofs export --type qcow2 --format json app:1 app.qcow2`,
+  crio-erofs export --format json app:1 app.qcow2`,
 		Args: cli.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return o.run(cmd.Context(), cmd.OutOrStdout(), args[0], args[1])
 		},
 	}
 	target.AddFlag(cmd, &o.roots)
-	cmd.Flags().StringVar(&o.diskType, "type", typeRaw, "type of the disk: "+strings.Join(diskTypes, ", "))
+	cmd.Flags().StringVar(&o.diskType, "type", "", "type of the disk: "+strings.Join(diskTypes, ", ")+" (default: by the end of OUT, or raw)")
 	_ = cmd.RegisterFlagCompletionFunc("type", cobra.FixedCompletions(diskTypes, cobra.ShellCompDirectiveNoFileComp))
 	output.AddFlag(cmd, &o.format, exported{})
 	return cmd
@@ -86,15 +87,21 @@ type onDisk struct {
 }
 
 func (o *exportOptions) run(ctx context.Context, stdout io.Writer, ref, out string) error {
-	if !slices.Contains(diskTypes, o.diskType) {
+	diskType := typeOf(o.diskType, out)
+	if !slices.Contains(diskTypes, diskType) {
 		return cli.Usage(fmt.Errorf("--type %q: want one of %s", o.diskType, strings.Join(diskTypes, ", ")))
 	}
 	t, err := target.Find(&o.roots, ref)
 	if err != nil {
 		return err
 	}
-	e := &exported{Path: out, Type: o.diskType}
-	switch o.diskType {
+	e := &exported{Path: out, Type: diskType}
+	for _, path := range e.outputs() {
+		if err := cli.CheckOutput(path, t.Volumes...); err != nil {
+			return err
+		}
+	}
+	switch diskType {
 	case typeRaw:
 		err = e.raw(ctx, t)
 	case typeQCOW2:
@@ -114,6 +121,29 @@ func (o *exportOptions) run(ctx context.Context, stdout io.Writer, ref, out stri
 	}
 	return o.format.Print(stdout, e, table)
 }
+
+// typeOf returns the type that was asked for, by name or by what the file is called.
+func typeOf(asked, out string) string {
+	ending := strings.TrimPrefix(filepath.Ext(out), ".")
+	switch {
+	case asked != "":
+		return asked
+	case ending == typeGPT || ending == typeVMDK || ending == typeQCOW2:
+		return ending
+	}
+	return typeRaw
+}
+
+// outputs are the files that are written.
+func (e *exported) outputs() []string {
+	if e.Type == typeVMDK {
+		return []string{e.Path, e.tables()}
+	}
+	return []string{e.Path}
+}
+
+// tables is the file with the partition table that is beside a VMDK descriptor.
+func (e *exported) tables() string { return e.Path + "-tables.img" }
 
 func orWhole(partition int) string {
 	if partition == 0 {
@@ -205,8 +235,12 @@ func (e *exported) qcow2(ctx context.Context, t *target.Target) (err error) {
 			return err
 		}
 		cmd := exec.CommandContext(ctx, "qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, f.Name())
-		if text, err := cmd.CombinedOutput(); err != nil {
-			return errors.Join(fmt.Errorf("qemu-img convert: %w: %s", err, strings.TrimSpace(string(text))), ctx.Err())
+		text, err := cmd.CombinedOutput()
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case err != nil:
+			return fmt.Errorf("qemu-img convert: %w: %s", err, strings.TrimSpace(string(text)))
 		}
 		return nil
 	})
@@ -259,7 +293,7 @@ func (e *exported) vmdk(t *target.Target) error {
 	if err != nil {
 		return err
 	}
-	tables := e.Path + "-tables.img"
+	tables := e.tables()
 	text, data, err := descriptor(disk.segments(), tables)
 	if err != nil {
 		return err

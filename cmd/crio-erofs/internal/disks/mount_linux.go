@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/moby/sys/mountinfo"
@@ -17,6 +18,7 @@ import (
 	"github.com/crio-erofs/crio-erofs/cmd/crio-erofs/internal/target"
 	"github.com/crio-erofs/crio-erofs/cmd/internal/output"
 	"github.com/crio-erofs/crio-erofs/driver"
+	"github.com/crio-erofs/crio-erofs/driver/verity"
 	"github.com/crio-erofs/crio-erofs/driver/volume"
 )
 
@@ -62,6 +64,11 @@ func (o *mountOptions) run(ctx context.Context, ref, dir string) error {
 	case driver.MountAuto, driver.MountFile, driver.MountLoop:
 	default:
 		return cli.Usage(fmt.Errorf("--by %q: want one of %s", o.by, strings.Join(mountModes, ", ")))
+	}
+	if o.rootHash != "" {
+		if _, err := verity.ParseRoot(o.rootHash); err != nil {
+			return cli.Usage(err)
+		}
 	}
 	t, err := target.Find(&o.roots, ref)
 	if err != nil {
@@ -136,16 +143,17 @@ func umount(dir string, lazy bool) error {
 	if err != nil {
 		return err
 	}
-	mounts, err := mountinfo.GetMounts(mountinfo.SingleEntryFilter(path))
+	mounts, err := mountinfo.GetMounts(func(m *mountinfo.Info) (skip, stop bool) { return m.Mountpoint != path, false })
 	if err != nil {
 		return err
 	}
+	top := topmost(mounts)
 	switch {
-	case len(mounts) == 0:
+	case top == nil:
 		return fmt.Errorf("nothing is mounted on %s", dir)
-	case mounts[0].FSType != "erofs" && (mounts[0].FSType != "overlay" || mounts[0].Source != "crio-erofs"):
+	case top.FSType != "erofs" && (top.FSType != "overlay" || top.Source != "crio-erofs"):
 		return fmt.Errorf("what is mounted on %s (%s, %s) is no volume and no image that crio-erofs mount has mounted: use umount",
-			dir, mounts[0].FSType, mounts[0].Source)
+			dir, top.FSType, top.Source)
 	}
 	flags := unix.UMOUNT_NOFOLLOW
 	if lazy {
@@ -157,6 +165,16 @@ func umount(dir string, lazy bool) error {
 	}
 	if err != nil {
 		return fmt.Errorf("unmount %s: %w", dir, err)
+	}
+	return nil
+}
+
+// topmost returns of the mounts on one directory the one that unmounting takes: nothing is mounted on it.
+func topmost(mounts []*mountinfo.Info) *mountinfo.Info {
+	for _, m := range mounts {
+		if !slices.ContainsFunc(mounts, func(other *mountinfo.Info) bool { return other.Parent == m.ID }) {
+			return m
+		}
 	}
 	return nil
 }

@@ -80,6 +80,9 @@ const maxExtent = 2 << 30 / sectorSize
 func descriptor(segments []segment, tables string) (text string, bytes []byte, err error) {
 	var b strings.Builder
 	var sectors int64
+	if name := filepath.Base(tables); strings.ContainsAny(name, "\"\n") {
+		return "", nil, fmt.Errorf("%q: a VMDK descriptor cannot name this file", name)
+	}
 	for _, s := range segments {
 		bytes = append(bytes, s.data...)
 	}

@@ -54,7 +54,10 @@ func (o *buildOptions) run(ctx context.Context, stdout io.Writer, in, out string
 	if err != nil {
 		return cli.Usage(err)
 	}
-	layer, closeLayer, err := openLayer(in)
+	if err := cli.CheckOutput(out, in); err != nil {
+		return err
+	}
+	layer, closeLayer, err := openLayer(ctx, in)
 	if err != nil {
 		return err
 	}
@@ -91,14 +94,17 @@ func (o *buildOptions) check(d *volume.Description, end *tailReader) error {
 }
 
 // openLayer opens a tar and looks through its compression, which it knows by its first bytes.
-func openLayer(path string) (r io.Reader, closeLayer func(), err error) {
-	f := os.Stdin
-	if path != "-" {
+func openLayer(ctx context.Context, path string) (r io.Reader, closeLayer func(), err error) {
+	f, in := os.Stdin, io.Reader(nil)
+	if path == "-" {
+		in = cli.NewPipeReader(ctx, f)
+	} else {
 		if f, err = os.Open(path); err != nil {
 			return nil, nil, err
 		}
+		in = f
 	}
-	buffered := bufio.NewReaderSize(f, 256<<10)
+	buffered := bufio.NewReaderSize(in, 256<<10)
 	r, err = decompress(buffered)
 	if err != nil {
 		f.Close()
@@ -115,7 +121,10 @@ func openLayer(path string) (r io.Reader, closeLayer func(), err error) {
 // decompress looks through a stream's compression, which it knows by the first bytes.
 func decompress(r *bufio.Reader) (io.Reader, error) {
 	magic, err := r.Peek(6)
-	if err != nil && len(magic) == 0 {
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	if len(magic) == 0 {
 		return nil, errors.New("no tar: there is nothing to read")
 	}
 	switch {

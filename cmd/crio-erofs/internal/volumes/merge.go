@@ -43,6 +43,9 @@ type mergeReport struct {
 }
 
 func (o *mergeOptions) run(ctx context.Context, stdout io.Writer, out string, paths []string) (err error) {
+	if err := cli.CheckOutput(out, paths...); err != nil {
+		return err
+	}
 	layers := make([]volume.Layer, len(paths))
 	for i, path := range paths {
 		f, err := os.Open(path)

@@ -68,6 +68,9 @@ type verdict struct {
 }
 
 func (o *verifyOptions) run(ctx context.Context, stdout io.Writer, path string) error {
+	if len(o.documents) > 0 {
+		return cli.Usage(errors.New("--document is for --image"))
+	}
 	if o.rootHash != "" {
 		if _, err := verity.ParseRoot(o.rootHash); err != nil {
 			return cli.Usage(err)
