@@ -168,7 +168,7 @@ func TestPreinstalled(t *testing.T) {
 	}
 	refused := container(t, "parent layer is a directory")
 	for want, a := range map[string]runtimeAnswer{
-		"container main: manifest " + volume.ManifestPath(damaged): r.create(hostile(damaged)),
+		"crio-erofs-hook: manifest " + volume.ManifestPath(damaged): r.create(hostile(damaged)),
 		"volumes: parent layer is a directory":                     r.create(hostile(refused)),
 		"is not on the erofs storage driver":                       r.create(hostile(filepath.Join(t.TempDir(), "merged"))),
 		"the pod requests mode guest-pull, which handler kata-erofs does not allow": r.create(map[string]string{
