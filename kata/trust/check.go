@@ -59,13 +59,13 @@ func (d *Dir) Check(ctx context.Context, m *volume.Manifest, mode kata.Mode, ima
 		name = "image " + configDigest
 	}
 	img := newImage(configDigest, m.DiffIDs)
-	of, err := d.of(ctx, &img)
+	of, problems, err := d.of(ctx, &img)
 	if err != nil {
 		return err
 	}
 	if len(of) == 0 {
 		return fmt.Errorf("%s: %w: %s has no measurement of it%s; add one with crio-erofs trust add or trust fetch", name,
-			ErrNotMeasured, d.path, d.problems(ctx))
+			ErrNotMeasured, d.path, describe(problems))
 	}
 	if err := compareAll(of, m, mode); err != nil {
 		return fmt.Errorf("%s: %w: %w", name, ErrUntrusted, err)
@@ -73,25 +73,12 @@ func (d *Dir) Check(ctx context.Context, m *volume.Manifest, mode kata.Mode, ima
 	return nil
 }
 
-// problems says how many files do not count, since one of them may be the missing one.
-func (d *Dir) problems(ctx context.Context) string {
-	entries, err := d.Entries(ctx)
-	if err != nil {
-		return fmt.Sprintf(" (%v)", err)
-	}
-	n := 0
-	var first *Entry
-	for _, e := range entries {
-		if e.Problem != nil {
-			if n++; first == nil {
-				first = e
-			}
-		}
-	}
-	if n == 0 {
+// describe says how many files do not count, since one of them may be the missing one.
+func describe(problems []*Entry) string {
+	if len(problems) == 0 {
 		return ""
 	}
-	return fmt.Sprintf(" (%d files there do not count, the first is %s: %v)", n, first.Path, first.Problem)
+	return fmt.Sprintf(" (%d files there do not count, the first is %s: %v)", len(problems), problems[0].Path, problems[0].Problem)
 }
 
 // compareAll holds the container's volumes against all measurements of their layout and format version. There is more

@@ -126,6 +126,14 @@ func TestDirChanges(t *testing.T) {
 	check("")
 	write(t, file, sign(t, a, keys["ed25519"]))
 	check("(1 files there do not count, the first is " + file + ": envelope: no signature of a trusted key: 1 keys are configured)")
+	another := filepath.Join(path, "0.json")
+	write(t, another, sign(t, measurement(2), keys["ed25519"])) // which cannot be the missing one, so it is not read
+	check("(1 files there do not count, the first is " + file)
+	write(t, another, []byte("{}"))
+	check("(2 files there do not count, the first is " + another)
+	if err := os.Remove(another); err != nil {
+		t.Fatal(err)
+	}
 	keyFile := filepath.Join(d.KeysPath(), "ed.pem")
 	write(t, keyFile, publicPEM(t, keys["ed25519"]))
 	check("")

@@ -42,31 +42,32 @@ func (f indexed) isOf(img *image) bool {
 	return f.configDigest == img.configDigest
 }
 
-// of returns the measurements of an image that count. Only the files of this image are read whole, and only their
-// signatures checked.
-func (d *Dir) of(ctx context.Context, img *image) ([]*Entry, error) {
+// of returns the measurements of an image that count, and the files that may be of it and do not. Only these are read
+// whole, and only their signatures checked: NRI drops a plugin that takes long, also one that is about to refuse.
+func (d *Dir) of(ctx context.Context, img *image) (entries, problems []*Entry, err error) {
 	keys, paths, err := d.list()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	now := make(map[string]indexed, len(paths))
-	var entries []*Entry
 	for _, path := range paths {
 		f := d.lookAt(path)
 		now[path] = f
-		if !f.isOf(img) {
+		if f.configDigest != "" && !f.isOf(img) {
 			continue
 		}
 		e := readEntry(ctx, path, keys)
-		// The file may have been replaced in between.
-		if e.Measurement != nil && newIndexed(e.Measurement).isOf(img) {
+		switch {
+		case e.Problem != nil:
+			problems = append(problems, e)
+		case newIndexed(e.Measurement).isOf(img): // the file may have been replaced in between
 			entries = append(entries, e)
 		}
 	}
 	d.index = now
-	return entries, nil
+	return entries, problems, nil
 }
 
 // lookAt returns what a file is of, without reading one again that has not changed.
