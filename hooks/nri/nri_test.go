@@ -169,8 +169,8 @@ func TestPreinstalled(t *testing.T) {
 	refused := container(t, "parent layer is a directory")
 	for want, a := range map[string]runtimeAnswer{
 		"crio-erofs-hook: manifest " + volume.ManifestPath(damaged): r.create(hostile(damaged)),
-		"volumes: parent layer is a directory":                     r.create(hostile(refused)),
-		"is not on the erofs storage driver":                       r.create(hostile(filepath.Join(t.TempDir(), "merged"))),
+		"volumes: parent layer is a directory":                      r.create(hostile(refused)),
+		"is not on the erofs storage driver":                        r.create(hostile(filepath.Join(t.TempDir(), "merged"))),
 		"the pod requests mode guest-pull, which handler kata-erofs does not allow": r.create(map[string]string{
 			hooks.AnnotationMountPoint: mountPoint, kata.AnnotationRequest: "guest-pull"}),
 		`its runtime handler "runc" gives no container that`: r.createWith("runc", map[string]string{
