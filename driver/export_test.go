@@ -2,6 +2,7 @@ package driver
 
 import (
 	"errors"
+	"os"
 	"time"
 
 	graphdriver "github.com/containers/storage/drivers"
@@ -66,3 +67,12 @@ const MaxKept = maxKept
 
 // TidyKept does what a driver does from time to time about the mounts that it keeps.
 func TidyKept(d graphdriver.Driver) { d.(*Driver).kept.tidy() }
+
+// Freeing frees removed files in the background.
+type Freeing struct{ freeing freeing }
+
+// Close has a file closed.
+func (f *Freeing) Close(file *os.File) { f.freeing.close(file) }
+
+// Wait waits until that is done.
+func (f *Freeing) Wait() { f.freeing.wait() }

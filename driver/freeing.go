@@ -3,8 +3,6 @@ package driver
 import (
 	"os"
 	"sync"
-
-	"github.com/sirupsen/logrus"
 )
 
 // freeAtOnce is the size of files of which the blocks are freed within a millisecond or so.
@@ -16,8 +14,8 @@ const freeAtOnce = 16 << 20
 // blocks are freed when it is closed: by a goroutine, or by the kernel if the process ends, or by the file system's
 // journal after a power failure. Nothing of it is left for us to clear away.
 type freeing struct {
-	mu    sync.Mutex // one file at a time: each takes a thread
-	files sync.WaitGroup
+	mu   sync.Mutex
+	last chan struct{} // closed when the last file is free, and so all are; nil: there was none
 }
 
 // close closes a file that has no name any more. Its directory should be gone, too: the kernel has rmdir(2) wait until
@@ -26,13 +24,20 @@ func (f *freeing) close(file *os.File) {
 	if file == nil {
 		return
 	}
-	f.files.Go(func() {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		if err := file.Close(); err != nil {
-			logrus.Warnf("Freeing the blocks of %s, which is removed: %v", file.Name(), err)
+	done := make(chan struct{})
+	f.mu.Lock()
+	before := f.last
+	f.last = done
+	f.mu.Unlock()
+	go func() {
+		defer close(done)
+		if before != nil {
+			<-before // one file at a time: each takes a thread
 		}
-	})
+		if err := file.Close(); err != nil {
+			log.WithField(fieldPath, file.Name()).WithError(err).Warn("Freeing the blocks of a removed file failed")
+		}
+	}()
 }
 
 // openLarge opens a file that takes long to free; nil if it is none, or cannot be opened.
@@ -48,5 +53,13 @@ func openLarge(path string) *os.File {
 	return file
 }
 
-// wait waits until everything is free that was removed.
-func (f *freeing) wait() { f.files.Wait() }
+// wait waits until everything is free that was removed before. Others may remove more meanwhile, for which it does not
+// wait; a sync.WaitGroup would panic then.
+func (f *freeing) wait() {
+	f.mu.Lock()
+	last := f.last
+	f.mu.Unlock()
+	if last != nil {
+		<-last
+	}
+}

@@ -2,12 +2,17 @@ package driver_test
 
 import (
 	"bytes"
+	"errors"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"sync"
 	"testing"
 
 	graphdriver "github.com/containers/storage/drivers"
 	"golang.org/x/sys/unix"
 
+	"github.com/crio-erofs/crio-erofs/driver"
 	fstest "github.com/crio-erofs/crio-erofs/test/tree"
 )
 
@@ -61,4 +66,34 @@ func TestFreeing(t *testing.T) {
 	if all := uint64(64 << 20 / 4096); free < all*4/5 {
 		t.Errorf("%d of %d blocks are free", free, all)
 	}
+}
+
+// TestFreeingWhileOthersWait has files freed while others wait for theirs, as where images are removed while layers are
+// pulled and image volumes made.
+func TestFreeingWhileOthersWait(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var f driver.Freeing
+	f.Wait() // for nothing
+	var users sync.WaitGroup
+	for range 4 {
+		users.Go(func() {
+			for range 2000 {
+				file, err := os.Open(path)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				f.Close(file)
+				f.Wait()
+				if err := file.Close(); !errors.Is(err, os.ErrClosed) {
+					t.Errorf("a file was not closed when the wait for it was over (%v)", err)
+					return
+				}
+			}
+		})
+	}
+	users.Wait()
 }
