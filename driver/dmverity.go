@@ -229,6 +229,10 @@ func throughMapper(dir string) bool {
 	return exists(fmt.Sprintf("/sys/dev/block/%d:%d/dm", unix.Major(st.Dev), unix.Minor(st.Dev)))
 }
 
+// isWanted says whether what is mounted on a directory is a volume as containers are to have it. It is not if the mount
+// is of the time before erofs.host_verity=on.
+func (d *Driver) isWanted(dir string) bool { return !d.options.hostVerity || throughMapper(dir) }
+
 // openHostMount mounts a volume of the store as containers are to have it, attached nowhere.
 func (d *Driver) openHostMount(name string) (*os.File, error) {
 	if !d.options.hostVerity {

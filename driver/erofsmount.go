@@ -25,8 +25,10 @@ func (d *Driver) openVolumeFile(path string) (*os.File, error) {
 // openVolume returns a mount of a volume of the store, attached nowhere. It shares the page cache of the host mount,
 // where there is one.
 func (d *Driver) openVolume(name string) (*os.File, error) {
-	if mnt := cloneMount(d.hostMount(name)); mnt != nil {
-		return mnt, nil
+	if dir := d.hostMount(name); d.isWanted(dir) {
+		if mnt := cloneMount(dir); mnt != nil {
+			return mnt, nil
+		}
 	}
 	if err := d.verifyNamed(name); err != nil {
 		return nil, err

@@ -62,6 +62,9 @@ func KeepTwice(d graphdriver.Driver, mounted, name string) {
 	own.kept.keep(name, own.volumePath(mounted), own.hostMount(mounted))
 }
 
+// RequireVerity has a driver mount volumes through dm-verity from now on, as after a restart with erofs.host_verity=on.
+func RequireVerity(d graphdriver.Driver) { d.(*Driver).options.hostVerity = true }
+
 // MaxKept is how many mounts a driver keeps for containers to come.
 const MaxKept = maxKept
 

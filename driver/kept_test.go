@@ -126,6 +126,21 @@ func TestKeptElsewhere(t *testing.T) {
 	}
 }
 
+// TestKeptUnverified has a container outlive a restart with erofs.host_verity=on: its mount, which is not checked, is not
+// kept for those to come.
+func TestKeptUnverified(t *testing.T) {
+	needRoot(t)
+	d, root := newDriver(t)
+	apply(t, d, "base", "", makeTar(t, file{name: "base", content: "b"}))
+	get(t, d, "base")
+	hostDevice(t, root)
+	driver.RequireVerity(d)
+	put(t, d, "base")
+	if driver.Kept(d) != 0 {
+		t.Error("the next container would have a mount without dm-verity")
+	}
+}
+
 // TestKeptBound keeps more mounts than it may.
 func TestKeptBound(t *testing.T) {
 	needRoot(t)

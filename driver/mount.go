@@ -141,10 +141,10 @@ func (d *Driver) lowerDir(l *layer) (string, error) {
 func (d *Driver) mountVolume(name string) error {
 	dir := d.hostMount(name)
 	if isMountPoint(dir) {
-		if !d.options.hostVerity || throughMapper(dir) {
+		if d.isWanted(dir) {
 			return nil
 		}
-		// It is of the time before erofs.host_verity=on. Overlays that are on it keep what they need of it.
+		// Overlays that are on it keep what they need of it.
 		if err := unmount(dir); err != nil {
 			return err
 		}
