@@ -52,19 +52,6 @@ func (d *Driver) addImage(m *volume.Manifest, chain []*layer) {
 	m.Image = v
 }
 
-// imageVolume returns the image volume of this key that a layer holds, and makes it if it is not there.
-func (d *Driver) imageVolume(key, holder string, volumes []volume.ManifestVolume) (*volume.ManifestVolume, error) {
-	if v := d.findImage(holder, key); v != nil {
-		return v, nil
-	}
-	if err := d.failures.recent(key); err != nil {
-		return nil, err
-	}
-	v, err := d.makeImage(holder, key, volumes)
-	d.failures.note(key, err)
-	return v, err
-}
-
 // whyNoImage says why there can be no image volume for the manifest's volumes.
 func (d *Driver) whyNoImage(m *volume.Manifest) string {
 	if m.Refusal != "" {

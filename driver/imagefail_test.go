@@ -1,32 +1,44 @@
 package driver_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	graphdriver "github.com/containers/storage/drivers"
 	"golang.org/x/sys/unix"
 
 	"github.com/crio-erofs/crio-erofs/driver"
+	"github.com/crio-erofs/crio-erofs/driver/counters"
 	fstest "github.com/crio-erofs/crio-erofs/test/tree"
 )
+
+// noRoom returns a driver with an image of two layers on a disk that is full as long as the file filler is there.
+func noRoom(t *testing.T) (d graphdriver.Driver, root, top, filler string) {
+	t.Helper()
+	needRoot(t)
+	fstest.RequireTool(t, "mkfs.ext4")
+	root = fstest.FileSystem(t, 64<<20, "mkfs.ext4", "-q")
+	d = reopen(t, root, "erofs.image_volume=copy")
+	top = pull(t, d, "image",
+		makeTar(t, file{name: "a", content: strings.Repeat("abcdefgh", 1<<20)}),
+		makeTar(t, file{name: "b", content: strings.Repeat("12345678", 1<<20)}))
+	filler = filepath.Join(root, "filler")
+	if err := os.WriteFile(filler, make([]byte, 24<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return d, root, top, filler
+}
 
 // TestImageVolumeFails has no room for an image volume on the disk: containers start without one, their manifests say
 // why, and a while passes before it is tried again.
 func TestImageVolumeFails(t *testing.T) {
-	needRoot(t)
-	fstest.RequireTool(t, "mkfs.ext4")
-	root := fstest.FileSystem(t, 64<<20, "mkfs.ext4", "-q")
-	d := reopen(t, root, "erofs.image_volume=copy")
-	top := pull(t, d, "image",
-		makeTar(t, file{name: "a", content: strings.Repeat("abcdefgh", 1<<20)}),
-		makeTar(t, file{name: "b", content: strings.Repeat("12345678", 1<<20)}))
-	filler := filepath.Join(root, "filler")
-	if err := os.WriteFile(filler, make([]byte, 24<<20), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	defer driver.RetryImages(driver.RetryImages(time.Hour))
+	d, root, top, filler := noRoom(t)
 	m := start(t, d, "c1", top)
 	if m.Image != nil || !strings.Contains(m.NoImage, unix.ENOSPC.Error()) || strings.Contains(m.NoImage, "next try") {
 		t.Errorf("image %+v, because %q", m.Image, m.NoImage)
@@ -39,12 +51,52 @@ func TestImageVolumeFails(t *testing.T) {
 	if m.Image != nil || !strings.Contains(m.NoImage, unix.ENOSPC.Error()) || !strings.Contains(m.NoImage, "next try") {
 		t.Errorf("image %+v, because %q", m.Image, m.NoImage)
 	}
-	defer driver.RetryImages(driver.RetryImages(time.Nanosecond))
+	driver.RetryImages(time.Nanosecond)
 	if m := start(t, d, "c3", top); m.Image == nil {
 		t.Errorf("no image volume although there is room: %s", m.NoImage)
 	}
 	for _, id := range []string{"c1", "c2", "c3"} {
 		put(t, d, id)
+	}
+}
+
+// TestImageVolumeFailsOnce starts containers at the same time where there is no room for their image volume: one tries,
+// the others take its failure.
+func TestImageVolumeFailsOnce(t *testing.T) {
+	defer driver.RetryImages(driver.RetryImages(time.Hour))
+	d, root, top, _ := noRoom(t)
+	holder, err := os.Open(filepath.Join(root, "erofs/layers", top))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer holder.Close()
+	if err := unix.Flock(int(holder.Fd()), unix.LOCK_EX); err != nil { // as if a volume was being made
+		t.Fatal(err)
+	}
+	var containers sync.WaitGroup
+	for i := range 3 {
+		id := fmt.Sprint("c", i)
+		if err := d.CreateReadWrite(id, top, nil); err != nil {
+			t.Fatal(err)
+		}
+		containers.Go(func() {
+			if _, err := d.Get(id, graphdriver.MountOpts{}); err != nil {
+				t.Error(err)
+			}
+		})
+		defer put(t, d, id)
+	}
+	time.Sleep(100 * time.Millisecond) // most often, all wait by then
+	if err := holder.Close(); err != nil {
+		t.Fatal(err)
+	}
+	containers.Wait()
+	c, err := counters.Read(filepath.Join(root, "erofs", counters.FileName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Images.Failed != 1 {
+		t.Errorf("the image volume was tried %d times", c.Images.Failed)
 	}
 }
 

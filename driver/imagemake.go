@@ -14,10 +14,12 @@ import (
 	"github.com/crio-erofs/crio-erofs/driver/volume"
 )
 
-// makeImage merges volumes, the lowest first, to the image volume that the layer holder shall have. The store's lock is
-// taken only to publish it. Who makes the same one at the same time, in whatever process, waits for the first and takes
-// its.
-func (d *Driver) makeImage(holder, key string, volumes []volume.ManifestVolume) (_ *volume.ManifestVolume, err error) {
+// imageVolume returns the image volume of this key that a layer holds, and makes it if it is not there. Who makes the same
+// one at the same time, in whatever process, waits for the first and takes its, or its failure.
+func (d *Driver) imageVolume(key, holder string, volumes []volume.ManifestVolume) (*volume.ManifestVolume, error) {
+	if v := d.findImage(holder, key); v != nil {
+		return v, nil
+	}
 	// Where each container holds the volume, as of images in additional image stores, there is no layer for all to lock.
 	lockable := d.layerDir(holder)
 	if volumes[len(volumes)-1].LayerID != holder {
@@ -34,6 +36,17 @@ func (d *Driver) makeImage(holder, key string, volumes []volume.ManifestVolume) 
 	if v, err := d.shareImage(holder, key); err != nil || v != nil {
 		return v, err
 	}
+	if err := d.failures.recent(key); err != nil {
+		return nil, err
+	}
+	v, err := d.makeImage(holder, key, volumes)
+	d.failures.note(key, err)
+	return v, err
+}
+
+// makeImage merges volumes, the lowest first, to the image volume that the layer holder shall have. The store's lock is
+// taken only to publish it.
+func (d *Driver) makeImage(holder, key string, volumes []volume.ManifestVolume) (_ *volume.ManifestVolume, err error) {
 	d.freeing.wait() // the volume may need the space of what was just removed
 	d.lock.Lock()
 	t, err := d.newTmp()
