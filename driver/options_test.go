@@ -61,7 +61,7 @@ func TestForeignOptions(t *testing.T) {
 	}
 	lines := 0
 	for _, e := range hook.AllEntries() {
-		if strings.Contains(e.Message, "overlay.a=1, overlay.b=2") {
+		if e.Data["options"] == "overlay.a=1, overlay.b=2" {
 			lines++
 		}
 	}
