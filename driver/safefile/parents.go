@@ -17,21 +17,74 @@ const maxLinks = 40
 // be theirs, and nobody else may write to it. A directory in which others may write but remove nothing of ours (sticky,
 // as /tmp) is fine. The zero value is ready for use, by one goroutine.
 type Parents struct {
-	checked map[string]bool
+	checked map[string]way // by directory
+}
+
+// way is how far a path has been followed.
+type way struct {
+	path  string // the whole, for messages
+	at    string // a directory without symbolic links in its path
+	links int    // symbolic links on the way there
 }
 
 // Check returns an error unless all directories on the way to a file are to be trusted. It goes the way that the kernel
-// goes, one name after the other.
+// goes, one name after the other, and on if the file itself is a symbolic link.
 func (p *Parents) Check(path string) error {
 	path, err := filepath.Abs(path)
 	if err != nil {
 		return err
 	}
-	dir := filepath.Dir(path)
-	if p.checked[dir] {
-		return nil
+	dir, name := filepath.Split(path)
+	w, ok := p.checked[dir]
+	if !ok {
+		w = way{path: path, at: "/"}
+		if err := w.follow(dir); err != nil {
+			return err
+		}
+		if p.checked == nil {
+			p.checked = map[string]way{}
+		}
+		p.checked[dir] = w
 	}
-	at, links := "/", 0
+	w.path = path
+	return w.followFile(name)
+}
+
+// followFile goes on from a link in the place of the file. What is no link is for whoever opens it.
+func (w *way) followFile(name string) error {
+	for {
+		link := filepath.Join(w.at, name)
+		if fi, err := os.Lstat(link); err != nil || fi.Mode()&fs.ModeSymlink == 0 {
+			return nil
+		}
+		target, err := trustedEntry(link)
+		if err != nil {
+			return err
+		}
+		var dir string
+		dir, name = filepath.Split(target)
+		if err := w.jump(target); err != nil {
+			return err
+		}
+		if err := w.follow(dir); err != nil {
+			return err
+		}
+	}
+}
+
+// jump is what a link does: its target is relative to where it is, or begins at the root.
+func (w *way) jump(target string) error {
+	if w.links++; w.links > maxLinks {
+		return &fs.PathError{Op: "open", Path: w.path, Err: syscall.ELOOP}
+	}
+	if filepath.IsAbs(target) {
+		w.at = "/"
+	}
+	return nil
+}
+
+// follow goes along the directories of a path.
+func (w *way) follow(dir string) error {
 	for names := strings.Split(dir, "/"); len(names) > 0; {
 		name := names[0]
 		names = names[1:]
@@ -39,30 +92,23 @@ func (p *Parents) Check(path string) error {
 		case "", ".":
 			continue
 		case "..":
-			at = filepath.Dir(at) // at has no symbolic links in it
+			w.at = filepath.Dir(w.at)
 			continue
 		}
-		next := filepath.Join(at, name)
+		next := filepath.Join(w.at, name)
 		target, err := trustedEntry(next)
 		if err != nil {
 			return err
 		}
 		if target == "" {
-			at = next
+			w.at = next
 			continue
 		}
-		if links++; links > maxLinks {
-			return &fs.PathError{Op: "open", Path: path, Err: syscall.ELOOP}
-		}
-		if filepath.IsAbs(target) {
-			at = "/"
+		if err := w.jump(target); err != nil {
+			return err
 		}
 		names = append(strings.Split(target, "/"), names...)
 	}
-	if p.checked == nil {
-		p.checked = map[string]bool{}
-	}
-	p.checked[dir] = true
 	return nil
 }
 

@@ -32,7 +32,10 @@ func TestParents(t *testing.T) {
 	for link, target := range map[string]string{
 		"absolute": in("good"), "relative": "good/deep/..", "chain": "relative", "toopen": "open", "totheirs": "theirs/deep",
 		"around": "good/../open/../good", "loop": "loop", "outside": "../../../../../../../../../../../.." + in("good"),
-		"foreign": "good",
+		"foreign":     "good",
+		"good/tofile": "deep/file", "good/tochain": "../relative/tofile", "good/toopen": "../open/deep/file",
+		"good/totheirs": in("theirs/deep/file"), "theirs/link": "../good/deep/file", "good/through": "../theirs/link",
+		"good/loop": "loop", "good/dangling": "nothing",
 	} {
 		must(os.Symlink(target, in(link)))
 	}
@@ -53,6 +56,13 @@ func TestParents(t *testing.T) {
 		"loop/deep/file":     "too many levels of symbolic links",
 		"good/deep/file/x":   "is no directory",
 		"absent/deep/file":   "no such file",
+		"good/tofile":        "",
+		"good/tochain":       "",
+		"good/dangling":      "",
+		"good/toopen":        "others than its owner could put another file there",
+		"good/totheirs":      "is owned by uid 12345",
+		"good/through":       "is owned by uid 12345",
+		"good/loop":          "too many levels of symbolic links",
 		"sticky/file":        "", // does not exist; the way to it is fine
 	} {
 		var parents safefile.Parents
