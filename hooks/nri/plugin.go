@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/containerd/nri/pkg/api"
@@ -44,7 +45,9 @@ type Plugin struct {
 	MetricsAddress string
 	GraphRoot      string
 
-	listener *metrics.Listener // of the metrics, once they are served
+	serving  sync.Mutex        // held while listener and served change: the stub may configure a plugin that is about to end
+	listener *metrics.Listener // of the metrics, while they are served
+	served   string            // where
 
 	initial *initial // nil before the first settings
 
@@ -66,10 +69,16 @@ func (p *Plugin) Configure(_ context.Context, settings, runtime, version string)
 	return 0, nil // 0: the events that Plugin has methods for
 }
 
-// serveMetrics begins to, unless it has. That it cannot is no reason to keep containers from starting.
+// serveMetrics serves them where they are to be served now. That it cannot is no reason to keep containers from starting.
 func (p *Plugin) serveMetrics() {
 	p.Metrics.Look(p.Configuration.Path, p.GraphRoot)
-	if p.Metrics == nil || p.MetricsAddress == "" || p.listener != nil {
+	p.serving.Lock()
+	defer p.serving.Unlock()
+	if p.listener != nil && p.served == p.MetricsAddress {
+		return
+	}
+	p.closeMetrics()
+	if p.Metrics == nil || p.MetricsAddress == "" {
 		return
 	}
 	log := logrus.WithField("address", p.MetricsAddress)
@@ -78,8 +87,26 @@ func (p *Plugin) serveMetrics() {
 		log.WithError(err).Error("metrics are not served")
 		return
 	}
-	p.listener = l
+	p.listener, p.served = l, p.MetricsAddress
 	log.Info("metrics are served")
+}
+
+// stopMetrics leaves no socket behind.
+func (p *Plugin) stopMetrics() {
+	p.serving.Lock()
+	defer p.serving.Unlock()
+	p.closeMetrics()
+}
+
+// closeMetrics ends what is served; the caller holds serving.
+func (p *Plugin) closeMetrics() {
+	if p.listener == nil {
+		return
+	}
+	if err := p.listener.Close(); err != nil {
+		logrus.WithError(err).WithField("address", p.served).Warn("metrics: the address is not given up in order")
+	}
+	p.listener = nil
 }
 
 // CreateContainer sets and removes annotations of a container that is about to be created. An error fails the creation.

@@ -38,6 +38,7 @@ var errClosed = errors.New("the runtime closed the connection")
 
 // RunPreinstalled serves, with p, the connection that the runtime handed over, until it ends or ctx does.
 func RunPreinstalled(ctx context.Context, p *Plugin) error {
+	defer p.stopMetrics()
 	err := serve(ctx, p)
 	if errors.Is(err, errClosed) {
 		logrus.Info("the runtime closed the connection; ending")
@@ -61,6 +62,7 @@ func (e External) Run(ctx context.Context) error {
 	if err := api.CheckPluginIndex(e.Index); err != nil {
 		return fmt.Errorf("--idx: %w", err)
 	}
+	defer e.Plugin.stopMetrics()
 	e.Plugin.serveMetrics() // also while there is no connection, which they tell
 	log := logrus.WithField("socket", e.Socket)
 	pause := retryMin

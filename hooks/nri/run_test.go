@@ -13,6 +13,8 @@ import (
 	"github.com/containerd/nri/pkg/net/multiplex"
 	"github.com/containerd/ttrpc"
 	"github.com/sirupsen/logrus"
+
+	"github.com/crio-erofs/crio-erofs/hooks/metrics"
 )
 
 // leavingRuntime goes away at the worst moment: it has registered the plugin, and configures it no more.
@@ -135,6 +137,55 @@ func TestSettingsTakenOut(t *testing.T) {
 	if p.Guard != "/own" || p.Configuration.Path != "/config.toml" || logrus.GetLevel() != logrus.InfoLevel {
 		t.Errorf("guard %q, configuration %q, level %v", p.Guard, p.Configuration.Path, logrus.GetLevel())
 	}
+}
+
+// TestMetricsMove: the next runtime's settings may have the metrics elsewhere, or nowhere, and a plugin that ends leaves
+// no socket behind.
+func TestMetricsMove(t *testing.T) {
+	dir := t.TempDir()
+	at := func(name string) string { return "unix:" + filepath.Join(dir, name) }
+	p := &Plugin{Metrics: metrics.New("x")}
+	for _, c := range []struct{ settings, want string }{
+		{"{}", ""},
+		{`{"metrics_addr": "` + at("a") + `"}`, "a"},
+		{`{"metrics_addr": "` + at("a") + `"}`, "a"},
+		{`{"metrics_addr": "` + at("b") + `"}`, "b"},
+		{"{}", ""},
+	} {
+		if _, err := p.Configure(t.Context(), c.settings, "cri-o", "1"); err != nil || p.unusable != nil {
+			t.Fatal(err, p.unusable)
+		}
+		if got := names(t, dir); got != c.want {
+			t.Errorf("%s: served at %q, want %q", c.settings, got, c.want)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	p.initial.metrics, p.MetricsAddress = at("c"), at("c")
+	go func() { done <- External{Plugin: p, Socket: filepath.Join(dir, "nobody")}.Run(ctx) }()
+	for deadline := time.Now().Add(10 * time.Second); names(t, dir) != "c" && time.Now().Before(deadline); {
+		time.Sleep(5 * time.Millisecond)
+	}
+	if got := names(t, dir); got != "c" {
+		t.Errorf("served at %q", got)
+	}
+	cancel()
+	if err := <-done; err != nil || names(t, dir) != "" {
+		t.Errorf("after the end: %q, %v", names(t, dir), err)
+	}
+}
+
+func names(t *testing.T, dir string) string {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []string
+	for _, e := range entries {
+		all = append(all, e.Name())
+	}
+	return strings.Join(all, " ")
 }
 
 // The sample that is installed is one that is accepted.
