@@ -180,3 +180,36 @@ func within(t *testing.T, path, dir string) bool {
 	}
 	return strings.HasPrefix(path, real+"/")
 }
+
+// TestSplitStoreDamage finds an image volume damaged that a running container uses: the next one gets the new volume.
+func TestSplitStoreDamage(t *testing.T) {
+	needRoot(t)
+	root, images := ext4(t), ext4(t)
+	open := func(options ...string) graphdriver.Driver {
+		d, err := graphdriver.GetDriver(driver.Name, graphdriver.Options{
+			Root: root, ImageStore: images, DriverOptions: append(options, "erofs.image_volume=copy"),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := d.Cleanup(); err != nil {
+				t.Error(err)
+			}
+		})
+		return d
+	}
+	d := open()
+	content := strings.Repeat("content", 10000)
+	top := pull(t, d, "image", makeTar(t, file{name: "f", content: content}), makeTar(t, file{name: "top", content: "t"}))
+	m := start(t, d, "c", top)
+	damage(t, m.Image.Path, []byte(content))
+	d = open("erofs.verify=on-mount") // CRI-O was restarted, and the container runs
+	start(t, d, "c2", top)
+	got, err := os.ReadFile(filepath.Join(root, "erofs/layers/c2/merged/f"))
+	if err != nil || string(got) != content {
+		t.Errorf("the container has %d bytes, %v, and not what its image has", len(got), err)
+	}
+	put(t, d, "c")
+	put(t, d, "c2")
+}
