@@ -112,15 +112,24 @@ func decode(name string, b []byte) (*Counters, error) {
 	return c, nil
 }
 
-func lock(f *os.File, how int) error {
-	for {
-		err := unix.Flock(int(f.Fd()), how)
-		if errors.Is(err, unix.EINTR) {
-			continue
-		}
-		if err != nil {
+// lockTries and lockPause bound how long a lock is waited for: nobody has it for more than an instant, but for a process
+// that is stopped, and no container is to wait for that.
+const (
+	lockTries = 200
+	lockPause = 10 * time.Millisecond
+)
+
+func lock(f *os.File, how int) (err error) {
+	for range lockTries {
+		err = unix.Flock(int(f.Fd()), how|unix.LOCK_NB)
+		switch {
+		case err == nil:
+			return nil
+		case errors.Is(err, unix.EWOULDBLOCK):
+			time.Sleep(lockPause)
+		case !errors.Is(err, unix.EINTR):
 			return &os.PathError{Op: "flock", Path: f.Name(), Err: err}
 		}
-		return nil
 	}
+	return &os.PathError{Op: "flock", Path: f.Name(), Err: err}
 }

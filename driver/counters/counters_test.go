@@ -39,6 +39,22 @@ func TestAdd(t *testing.T) {
 	}
 }
 
+// TestHeld has a process hold the lock that does not go on: others do without counting.
+func TestHeld(t *testing.T) {
+	path := filepath.Join(t.TempDir(), FileName)
+	holder, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer holder.Close()
+	if err := unix.Flock(int(holder.Fd()), unix.LOCK_SH); err != nil {
+		t.Fatal(err)
+	}
+	if err := Add(path, func(c *Counters) { c.Layers.Made++ }); !errors.Is(err, unix.EWOULDBLOCK) {
+		t.Errorf("error %v", err)
+	}
+}
+
 // TestDamaged: what cannot be read is begun anew, and nothing is left of a longer file.
 func TestDamaged(t *testing.T) {
 	for _, content := range []string{"", "{", `{"version":2}`, strings.Repeat("x", 500), strings.Repeat(" ", maxSize) + "{}"} {
