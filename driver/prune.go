@@ -180,6 +180,9 @@ func (p *Pruner) temporary() (found []Leftover, err error) {
 		return nil, err
 	}
 	for _, name := range names {
+		if !isTmpName(name) {
+			continue
+		}
 		path := filepath.Join(p.driver.tmpDir(), name)
 		lock, err := lockDir(path, unix.LOCK_EX|unix.LOCK_NB)
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.EWOULDBLOCK) {

@@ -178,6 +178,12 @@ func (t *tmp) remove() error {
 	return errors.Join(removeAll(t.path), t.lock.Close())
 }
 
+// isTmpName says whether a name is one that newTmp gives; others are not this driver's.
+func isTmpName(name string) bool {
+	_, err := strconv.ParseUint(name, 10, 64) // os.MkdirTemp makes numbers
+	return err == nil
+}
+
 // clearTmp deletes what dead processes have left in tmp/. The caller holds the store's lock.
 func (s store) clearTmp() error {
 	entries, err := os.ReadDir(s.tmpDir())
@@ -186,8 +192,8 @@ func (s store) clearTmp() error {
 	}
 	for _, e := range entries {
 		path := filepath.Join(s.tmpDir(), e.Name())
-		if _, err := strconv.ParseUint(e.Name(), 10, 64); err != nil {
-			warnForeign(path) // os.MkdirTemp makes numbers
+		if !isTmpName(e.Name()) {
+			warnForeign(path)
 			continue
 		}
 		lock, err := lockDir(path, unix.LOCK_EX|unix.LOCK_NB)

@@ -161,7 +161,10 @@ func leaveBehind(t *testing.T, store storage.Store) {
 		t.Fatal(err)
 	}
 	volume := filepath.Join(home, "volumes", strings.Repeat("ab", 12))
-	for _, path := range []string{filepath.Join(volume, "layer.erofs"), filepath.Join(home, "tmp", "123", "x")} {
+	for _, path := range []string{
+		filepath.Join(volume, "layer.erofs"), filepath.Join(home, "tmp", "123", "x"),
+		filepath.Join(home, "tmp", "notes", "of-others"), // is not the driver's
+	} {
 		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 			t.Fatal(err)
 		}
