@@ -1,6 +1,7 @@
 package inspect
 
 import (
+	"context"
 	"io/fs"
 
 	"github.com/crio-erofs/crio-erofs/cmd/crio-erofs/internal/files"
@@ -20,7 +21,7 @@ type typeCount struct {
 }
 
 // listFiles returns all files of a tree and their count.
-func listFiles(s *tree.Stack) (entries []*files.Entry, count typeCount, err error) {
+func listFiles(ctx context.Context, s *tree.Stack) (entries []*files.Entry, count typeCount, err error) {
 	root, err := s.Root()
 	if err != nil {
 		return nil, count, err
@@ -32,7 +33,7 @@ func listFiles(s *tree.Stack) (entries []*files.Entry, count typeCount, err erro
 		}
 		entries = append(entries, e)
 		count.add(n)
-		return nil
+		return ctx.Err()
 	})
 	return entries, count, err
 }

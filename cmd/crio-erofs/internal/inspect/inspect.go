@@ -1,6 +1,7 @@
 package inspect
 
 import (
+	"context"
 	"io"
 	"os"
 	"strings"
@@ -40,7 +41,7 @@ The store is read without a lock and nothing is changed, so this can be done at 
   crio-erofs inspect --format '{{.Mode}} {{.Manifest.Image.Verity.RootHash}}' $(crictl ps -q --name app)`,
 		Args: cli.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return o.run(cmd.OutOrStdout(), args[0])
+			return o.run(cmd.Context(), cmd.OutOrStdout(), args[0])
 		},
 	}
 	target.AddFlag(cmd, &o.roots)
@@ -49,9 +50,9 @@ The store is read without a lock and nothing is changed, so this can be done at 
 	return cmd
 }
 
-func (o *inspectOptions) run(stdout io.Writer, arg string) error {
+func (o *inspectOptions) run(ctx context.Context, stdout io.Writer, arg string) error {
 	if _, err := os.Stat(arg); err == nil || strings.HasPrefix(arg, "/") || strings.HasPrefix(arg, ".") {
-		return o.volume(stdout, arg)
+		return o.volume(ctx, stdout, arg)
 	}
-	return o.stored(stdout, arg)
+	return o.stored(ctx, stdout, arg)
 }

@@ -1,6 +1,7 @@
 package inspect
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -15,7 +16,7 @@ import (
 )
 
 // stored inspects what the node's store has under a name.
-func (o *inspectOptions) stored(stdout io.Writer, arg string) error {
+func (o *inspectOptions) stored(ctx context.Context, stdout io.Writer, arg string) error {
 	s, err := nodestore.Open(&o.roots)
 	if err != nil {
 		return fmt.Errorf("%s is no file, and the store cannot be read: %w", arg, err)
@@ -44,7 +45,7 @@ func (o *inspectOptions) stored(stdout io.Writer, arg string) error {
 	if err != nil {
 		return fmt.Errorf("%s is no file, image, container or volume of %s", arg, o.roots.GraphRoot)
 	}
-	return o.volume(stdout, path)
+	return o.volume(ctx, stdout, path)
 }
 
 // imageInspection is what inspect prints of an image as JSON.

@@ -1,6 +1,7 @@
 package inspect
 
 import (
+	"context"
 	"encoding/hex"
 	"fmt"
 	"io"
@@ -27,7 +28,7 @@ type volumeInspection struct {
 	Files      []*files.Entry `json:"files,omitempty"`
 }
 
-func (o *inspectOptions) volume(stdout io.Writer, path string) error {
+func (o *inspectOptions) volume(ctx context.Context, stdout io.Writer, path string) error {
 	f, size, err := cli.OpenVolume(path)
 	if err != nil {
 		return err
@@ -41,7 +42,7 @@ func (o *inspectOptions) volume(stdout io.Writer, path string) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
-	entries, count, err := listFiles(s)
+	entries, count, err := listFiles(ctx, s)
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}

@@ -1,14 +1,17 @@
 package nodestore
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/containers/storage"
 	"github.com/containers/storage/pkg/lockfile"
+	"golang.org/x/sys/unix"
 
 	"github.com/crio-erofs/crio-erofs/driver"
 )
@@ -33,9 +36,9 @@ func NewPruner(roots *Roots, dryRun bool) (*Pruner, error) {
 }
 
 // Prune removes all leftovers, see driver.Pruner, and returns what they were, also if there is an error.
-func (p *Pruner) Prune(idle bool) ([]driver.Leftover, error) {
+func (p *Pruner) Prune(ctx context.Context, idle bool) ([]driver.Leftover, error) {
 	// Layers first: volumes and image volumes may be theirs.
-	all, err := p.layers()
+	all, err := p.layers(ctx)
 	if err != nil {
 		return all, err
 	}
@@ -61,7 +64,7 @@ func (p *Pruner) tops() (map[string]bool, error) {
 }
 
 // layers removes layers of the driver that containers/storage does not know, and that no layer stands on which it knows.
-func (p *Pruner) layers() ([]driver.Leftover, error) {
+func (p *Pruner) layers(ctx context.Context) ([]driver.Leftover, error) {
 	// Most often there are none, and no need to wait for the lock, which is held during a pull.
 	ids, err := p.unknownLayers()
 	if err != nil || len(ids) == 0 {
@@ -72,12 +75,29 @@ func (p *Pruner) layers() ([]driver.Leftover, error) {
 	if err != nil {
 		return nil, err
 	}
-	lock.Lock()
+	if err := lockUnlessDone(ctx, lock); err != nil {
+		return nil, err
+	}
 	defer lock.Unlock()
 	if ids, err = p.unknownLayers(); err != nil {
 		return nil, err
 	}
 	return p.RemoveLayers(ids)
+}
+
+// lockUnlessDone takes a lock that others may have for minutes.
+func lockUnlessDone(ctx context.Context, lock *lockfile.LockFile) error {
+	for {
+		err := lock.TryLock()
+		if err == nil || err.Error() != unix.EAGAIN.Error() { // some of TryLock's errors only have the text
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("wait until containers/storage's lock of layers is free: %w", ctx.Err())
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
 }
 
 func (p *Pruner) unknownLayers() (ids []string, err error) {

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/containers/storage"
 
@@ -80,6 +81,13 @@ func (s *Store) recordPath(kind string, names ...string) string {
 
 // ImageDir returns the directory with an image's manifests and configuration.
 func (s *Store) ImageDir(img *storage.Image) string { return s.recordPath("images", img.ID) }
+
+// Gone says whether an image has been removed since the store was read.
+func (s *Store) Gone(img *storage.Image) (bool, error) {
+	var now []storage.Image
+	err := readRecords(s.recordPath("images", "images.json"), &now)
+	return err == nil && !slices.ContainsFunc(now, func(i storage.Image) bool { return i.ID == img.ID }), err
+}
 
 // readRecords reads a list that containers/storage keeps as JSON. It is empty if the file is not there.
 func readRecords[T any](path string, list *[]T) error {

@@ -1,13 +1,16 @@
 package store
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/containers/storage"
+	"github.com/containers/storage/pkg/lockfile"
 
 	"github.com/crio-erofs/crio-erofs/cmd/crio-erofs/internal/clitest"
 	"github.com/crio-erofs/crio-erofs/cmd/crio-erofs/internal/nodestore"
@@ -146,6 +149,27 @@ func TestStorePrune(t *testing.T) {
 	clitest.MustExecute(t, Commands(), "store", "verify", "--graphroot", store.GraphRoot())
 	if b, err := os.ReadFile(filepath.Join(mountPoint(t, store, containers[1].ID), "c")); err != nil || len(b) != 20000 {
 		t.Errorf("the container that runs: %v", err)
+	}
+}
+
+// TestPruneInterrupted: it does not wait on for a lock that a pull has.
+func TestPruneInterrupted(t *testing.T) {
+	store, _ := twoImages(t)
+	leaveBehind(t, store)
+	pruner, err := nodestore.NewPruner(&nodestore.Roots{GraphRoot: store.GraphRoot(), RunRoot: store.RunRoot()}, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lock, err := lockfile.GetLockFile(filepath.Join(store.GraphRoot(), "erofs-layers", "layers.lock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	lock.Lock()
+	defer lock.Unlock()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if found, err := pruner.Prune(ctx, false); !errors.Is(err, context.Canceled) || len(found) != 0 {
+		t.Errorf("%v, %+v", err, found)
 	}
 }
 

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -37,7 +38,7 @@ Images and containers stay; crictl rmi --prune removes unused images. It takes t
 to remove containers/storage's too, for which it may wait until a pull is done.`,
 		Example: "  crio-erofs store prune --dry-run\n  crio-erofs store prune --all",
 		Args:    cli.ExactArgs(0),
-		RunE:    func(cmd *cobra.Command, _ []string) error { return o.run(cmd.OutOrStdout()) },
+		RunE:    func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context(), cmd.OutOrStdout()) },
 	}
 	target.AddFlag(cmd, &o.roots)
 	cmd.Flags().BoolVarP(&o.dryRun, "dry-run", "n", false, "only show what would be removed")
@@ -46,12 +47,12 @@ to remove containers/storage's too, for which it may wait until a pull is done.`
 	return cmd
 }
 
-func (o *pruneOptions) run(stdout io.Writer) error {
+func (o *pruneOptions) run(ctx context.Context, stdout io.Writer) error {
 	p, err := nodestore.NewPruner(&o.roots, o.dryRun)
 	if err != nil {
 		return err
 	}
-	found, pruneErr := p.Prune(o.all)
+	found, pruneErr := p.Prune(ctx, o.all)
 	t := output.NewTable(output.Column{Name: "KIND"}, output.Column{Name: "SIZE", Right: true}, output.Column{Name: "WHY", Cut: 20},
 		output.Column{Name: "PATH"})
 	var sum int64

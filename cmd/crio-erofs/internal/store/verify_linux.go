@@ -177,9 +177,19 @@ func (o *storeVerifyOptions) verifyImages(ctx context.Context, s *nodestore.Stor
 	dir := trust.NextTo(o.config)
 	verdicts := []imageVerdict{}
 	for _, img := range s.Images {
-		v := imageVerdict{ID: img.ID, Names: img.Names, State: imageTrusted}
+		v := imageVerdict{ID: img.ID, Names: img.Names}
 		if v.State, err = checkImage(ctx, s, dir, img); err != nil {
+			if ctx.Err() != nil {
+				return nil, ctx.Err()
+			}
 			v.Note = err.Error()
+			gone, err := s.Gone(img) // the store was read before all volumes were: minutes ago, perhaps
+			if err != nil {
+				return nil, err
+			}
+			if gone {
+				continue
+			}
 		}
 		if v.Decrypted, err = wasEncrypted(s.ImageDir(img)); err != nil {
 			return nil, err

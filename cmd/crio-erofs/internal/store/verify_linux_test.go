@@ -14,6 +14,7 @@ import (
 
 	"github.com/crio-erofs/crio-erofs/cmd/crio-erofs/internal/clitest"
 	"github.com/crio-erofs/crio-erofs/cmd/crio-erofs/internal/images"
+	"github.com/crio-erofs/crio-erofs/cmd/crio-erofs/internal/nodestore"
 	"github.com/crio-erofs/crio-erofs/kata/trust"
 )
 
@@ -100,6 +101,28 @@ func TestStoreVerify(t *testing.T) {
 	clitest.Refuse(t, commands(), "is "+config+"/erofs the store of storage driver erofs?", "store", "verify", "--graphroot", config)
 	if out, err := clitest.Execute(t, commands(), args[:len(args)-2]...); err == nil || !strings.Contains(out, "IMAGE") {
 		t.Errorf("table: %v, %s", err, out)
+	}
+}
+
+// TestVerifyRemovedMeanwhile: an image that CRI-O removes while volumes are read is no finding.
+func TestVerifyRemovedMeanwhile(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("the driver needs root")
+	}
+	store := clitest.Store(t, clitest.NewImage(t, "amd64"))
+	s, err := nodestore.Open(&nodestore.Roots{GraphRoot: store.GraphRoot(), RunRoot: store.RunRoot()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := storeVerifyOptions{config: filepath.Join(t.TempDir(), "config.toml")}
+	if v, err := o.verifyImages(t.Context(), s); err != nil || len(v) != 1 {
+		t.Fatalf("%v, %+v", err, v)
+	}
+	if _, err := store.DeleteImage("example.com/app:1", true); err != nil {
+		t.Fatal(err)
+	}
+	if v, err := o.verifyImages(t.Context(), s); err != nil || len(v) != 0 {
+		t.Errorf("%v, %+v", err, v)
 	}
 }
 

@@ -37,6 +37,9 @@ type Target struct {
 // Find finds what an argument names.
 func Find(roots *nodestore.Roots, arg string) (*Target, error) {
 	paths := strings.Split(arg, ",")
+	if _, err := os.Stat(arg); err == nil {
+		paths = []string{arg} // with a comma in its name
+	}
 	for _, path := range paths {
 		fi, err := os.Stat(path)
 		if err != nil && len(paths) == 1 && !isPath(arg) {
