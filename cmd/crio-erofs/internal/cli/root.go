@@ -13,7 +13,8 @@ The graph driver of CRI-O makes the same volumes while it pulls an image: equal 
 EXIT STATUS
   0  done; for verify: everything fits
   1  not done, or the volume is damaged or not the one that was asked for
-  2  wrong arguments`,
+  2  wrong arguments
+  3  of doctor: nothing is known to be wrong, but something could not be told`,
 		Version:       Version,
 		SilenceUsage:  true,
 		SilenceErrors: true,

@@ -30,7 +30,7 @@ func NewPruner(roots *Roots, dryRun bool) (*Pruner, error) {
 	}
 	p, err := driver.NewPruner(filepath.Join(roots.GraphRoot, driver.Name), dryRun)
 	if err != nil {
-		return nil, err
+		return nil, noStore(err)
 	}
 	return &Pruner{Pruner: p, graphRoot: roots.GraphRoot, runRoot: roots.RunRoot}, nil
 }

@@ -32,11 +32,8 @@ type Store struct {
 // Open reads a node's container storage.
 func Open(roots *Roots) (*Store, error) {
 	r, err := driver.NewReader(filepath.Join(roots.images(), driver.Name), roots.ImageStores...)
-	if errors.Is(err, fs.ErrNotExist) {
-		err = fmt.Errorf("%w; --graphroot says where the node's container storage is", err)
-	}
 	if err != nil {
-		return nil, err
+		return nil, noStore(err)
 	}
 	s := &Store{Reader: r, containers: r, imageRoot: roots.images(), GraphRoot: roots.GraphRoot, Layers: map[string]driver.StoredLayer{}}
 	// Layers last: whatever an image or container that was read stands on is there, unless it has been removed since.
@@ -54,6 +51,14 @@ func Open(roots *Roots) (*Store, error) {
 	}
 	s.readLayers(r)
 	return s, nil
+}
+
+// noStore adds to an error of a store that is not there what to do.
+func noStore(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w; --graphroot says where the node's container storage is", err)
+	}
+	return err
 }
 
 func (s *Store) readLayers(r *driver.Reader) {

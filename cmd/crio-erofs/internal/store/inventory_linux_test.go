@@ -110,6 +110,7 @@ func TestStorePrune(t *testing.T) {
 		args = append([]string{"store", "prune", "--format", "json", "--graphroot", store.GraphRoot(), "--runroot", store.RunRoot()}, args...)
 		return decode[[]driver.Leftover](t, clitest.MustExecute(t, Commands(), args...))
 	}
+	clitest.Refuse(t, Commands(), "--graphroot says where", "store", "prune", "--graphroot", t.TempDir())
 	if found := prune("--all"); len(found) != 0 {
 		t.Fatalf("of what is in use: %+v", found)
 	}
