@@ -21,11 +21,12 @@ sum() { sha256sum <"$1" | cut -d ' ' -f 1; }
 as_installed() { recorded "f $(sum "$destdir$1") $1"; }
 
 # put FROM PATH installs a file. Beside the old one, and renamed: a program that runs cannot be written to, and CRI-O may
-# read a configuration file just now.
+# read its configuration just now, of which every file in crio.conf.d is one.
 put() {
 	mode=644
 	[ ! -x "$1" ] || mode=755
 	directory=$destdir${2%/*}
+	case $directory in */crio.conf.d) directory=${directory%/*} ;; esac
 	install -m "$mode" "$1" "$directory/.new"
 	mv -f "$directory/.new" "$destdir$2"
 }

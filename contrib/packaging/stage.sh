@@ -98,5 +98,8 @@ node | crio) "$part" ;;
 	echo "$0: there is no part $part" >&2
 	exit 2 ;;
 esac
-# The sources say /usr/local.
-[ "$prefix" = /usr/local ] || grep -rlIZ /usr/local/ "$stage" | xargs -0r sed -i "s,/usr/local/,$prefix/,g"
+# The sources say /usr/local. That stays in what is about a cluster's nodes, whatever is installed here, and in install.md,
+# which is about the prefix.
+[ "$prefix" = /usr/local ] || find "$stage" -type f ! -path '*/share/crio-erofs/kubernetes/*' \
+	! -path '*/share/crio-erofs/openshift/*' ! -path '*/docs/install.md' -exec grep -lIZ /usr/local/ {} + |
+	xargs -0r sed -i "s,/usr/local/,$prefix/,g"

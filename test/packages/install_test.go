@@ -241,3 +241,27 @@ func TestConfigPage(t *testing.T) {
 		t.Errorf("the sample has %q, the page %q", sample, page)
 	}
 }
+
+// TestPrefix: what this node reads has its prefix; what is for a cluster's nodes is as it is, for the installer's image has
+// its programs in /usr/local.
+func TestPrefix(t *testing.T) {
+	packageFile(t, "crio-erofs.deb") // the programs are built
+	root, err := env.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stage := t.TempDir()
+	if err := script(t.Context(), "stage.sh", "node", stage, "/opt/x"); err != nil {
+		t.Fatal(err)
+	}
+	if unit := read(t, filepath.Join(stage, "opt/x/lib/systemd/system/crio-erofs-hook.service")); !strings.Contains(unit,
+		"ExecStart=/opt/x/bin/crio-erofs-hook nri\n") {
+		t.Error(unit)
+	}
+	for _, name := range []string{"kubernetes/daemonset.yaml", "kubernetes/uninstall.yaml", "kubernetes/README.md",
+		"kubernetes/node/crio.service.d/10-erofs.conf", "openshift/machineosconfig.yaml"} {
+		if read(t, filepath.Join(stage, "opt/x/share/crio-erofs", name)) != read(t, filepath.Join(root, "contrib", name)) {
+			t.Errorf("%s was changed", name)
+		}
+	}
+}
