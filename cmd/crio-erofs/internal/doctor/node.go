@@ -88,14 +88,15 @@ func (n *Node) findCRIO(ctx context.Context) {
 		n.liveErr = err
 		return
 	}
-	path, dir := commandLine(n.pid)
+	told := commandLine(argumentsOf(n.pid))
 	if n.options.CrioConfig == "" {
-		n.source.Path = path
+		n.source.Path = told.path
 	}
 	if n.options.CrioConfigDir == "" {
-		n.source.Dir = dir
+		n.source.Dir = told.dir
 	}
 	n.readConfig()
+	told.apply(n.crio)
 }
 
 // adoptEnvironment makes the environment of a process that of this one.
@@ -112,32 +113,6 @@ func adoptEnvironment(pid int) error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// commandLine returns what CRI-O was told about its configuration (cri-o 1.34, internal/criocli/criocli.go; a flag may
-// have one dash or two).
-func commandLine(pid int) (path, dir string) {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-	if err != nil {
-		return "", ""
-	}
-	args := strings.Split(strings.TrimSuffix(string(b), "\x00"), "\x00")
-	for i, arg := range args {
-		name, value, joined := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(arg, "-"), "-"), "=")
-		if !strings.HasPrefix(arg, "-") {
-			continue
-		}
-		if !joined && i+1 < len(args) {
-			value = args[i+1]
-		}
-		switch name {
-		case "config", "c":
-			path = value
-		case "config-dir", "d":
-			dir = value
-		}
-	}
-	return path, dir
 }
 
 // configPath returns where crio-erofs's own configuration is, and whether somebody named it: then it has to be there.
