@@ -200,6 +200,24 @@ func TestExportKeepsWhatItReads(t *testing.T) {
 	}
 }
 
+// TestExportHeedsUmask: in a process of its own, for the umask is the whole process's.
+func TestExportHeedsUmask(t *testing.T) {
+	out := filepath.Join(t.TempDir(), "x")
+	if ref := os.Getenv("TEST_EXPORT"); ref != "" {
+		unix.Umask(0o077)
+		export(t, ref, os.Getenv("TEST_OUT"))
+		return
+	}
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestExportHeedsUmask$")
+	cmd.Env = append(os.Environ(), "TEST_EXPORT="+volumes(t)[0], "TEST_OUT="+out)
+	if text, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, text)
+	}
+	if fi, err := os.Stat(out); err != nil || fi.Mode() != 0o600 {
+		t.Errorf("%v, %v", fi, err)
+	}
+}
+
 func TestTypeOf(t *testing.T) {
 	for _, c := range [][3]string{{"", "x", typeRaw}, {"", "x.img", typeRaw}, {"", "a/x.qcow2", typeQCOW2}, {"", "x.vmdk", typeVMDK},
 		{"", "x.gpt", typeGPT}, {typeRaw, "x.qcow2", typeRaw}, {"", "x.raw", typeRaw}, {"", "qcow2", typeRaw}} {
