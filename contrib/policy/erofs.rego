@@ -143,9 +143,10 @@ erofs_storage(storage) if {
 	object.get(storage, "fs_group", null) == null
 }
 
-# Where the container's own rootfs is, by its id, and by no name that leads elsewhere.
+# Where the container's own rootfs is, by its id, and by no name that leads elsewhere, or that copied files can have: those
+# have dashes (erofs_copied), which CRI-O's ids have not.
 erofs_mount_point := path if {
-	regex.match("^[a-zA-Z0-9][a-zA-Z0-9_.-]*$", input.container_id)
+	regex.match("^[a-zA-Z0-9]+$", input.container_id)
 	path := concat("", ["/run/kata-containers/shared/containers/passthrough/", input.container_id, "/rootfs"])
 	input.OCI.Root.Path == path
 }
@@ -158,8 +159,15 @@ erofs_mounts if {
 	}
 }
 
-# The kernel's own file systems, at their places.
-erofs_mount(mount) if mount.destination == erofs_kernel_mounts[mount.type_][_]
+# The kernel's own file systems, at their places. With one of these options they would be bind mounts of the host's choice:
+# the agent goes by the flags (src/agent/rustjail/src/mount.rs, parse_mount), and the kernel, too.
+erofs_mount(mount) if {
+	mount.destination == erofs_kernel_mounts[mount.type_][_]
+	every option in mount.options {
+		option != "bind"
+		option != "rbind"
+	}
+}
 
 erofs_kernel_mounts := {
 	"proc": ["/proc"],
@@ -174,6 +182,16 @@ erofs_kernel_mounts := {
 erofs_mount(mount) if {
 	mount.type_ == "bind"
 	mount.destination in erofs_host_files
+	erofs_host_source(mount)
+}
+
+# What is mounted there is what was copied in, or the pod's shared memory: a container that has other files of the guest,
+# such as another container's, could write them (runtime-rs, volume/share_fs_volume.rs, volume/shm_volume.rs).
+erofs_host_source(mount) if erofs_copied(mount.source, "[^/]+$")
+
+erofs_host_source(mount) if {
+	mount.destination == "/dev/shm"
+	mount.source == "/run/kata-containers/sandbox/shm"
 }
 
 erofs_host_files := {
@@ -193,22 +211,22 @@ erofs_host_files := {
 # kata-containers 4.1.0, src/tools/genpolicy/rules.rego (allow_copy_file) and genpolicy-settings.json (sfprefix).
 CopyFileRequest if {
 	input.file_type in {"Regular", "Directory"}
-	erofs_copy_path("[^/]+(/.+)?$")
+	erofs_copied(input.path, "[^/]+(/.+)?$")
 }
 
 # The agent follows symbolic links as long as they stay in its directory, so one that leads out of its own copied directory
 # would have further files written over the verified ones (src/agent/src/rpc.rs, do_copy_file).
 CopyFileRequest if {
 	input.file_type == "Symlink"
-	erofs_copy_path("[^/]+/.+$")
+	erofs_copied(input.path, "[^/]+/.+$")
 	not startswith(input.symlink_target, "/")
 	erofs_no_way_up(input.symlink_target)
 }
 
-erofs_copy_path(rest) if {
-	erofs_no_way_up(input.path)
+erofs_copied(path, rest) if {
+	erofs_no_way_up(path)
 	prefix := "^/run/kata-containers/shared/containers/(passthrough/)?(watchable/)?[a-z0-9]{64}-[a-z0-9]{16}-"
-	regex.match(concat("", [prefix, rest]), input.path)
+	regex.match(concat("", [prefix, rest]), path)
 }
 
 # "not" is true of what is no string at all, so that is asked first.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"os/exec"
+	"path"
 	"strings"
 	"testing"
 
@@ -54,8 +55,16 @@ func request(options [][]string) object {
 
 func namespace(kind, path string) object { return object{"Type": kind, "Path": path} }
 
+// mount is one as Kata asks for it (runtime-rs, resource/src/volume).
 func mount(destination, kind string) object {
-	return object{"destination": destination, "type_": kind, "source": "x", "options": []string{"ro"}}
+	source := kind
+	switch {
+	case destination == "/dev/shm":
+		source = "/run/kata-containers/sandbox/shm"
+	case kind == "bind":
+		source = "/run/kata-containers/shared/containers/" + copied + path.Base(destination)
+	}
+	return object{"destination": destination, "type_": kind, "source": source, "options": []string{"ro"}}
 }
 
 func eval(t *testing.T, version ast.RegoVersion, policy, rule string, input any) bool {
@@ -115,6 +124,11 @@ func createCases(t *testing.T) []createCase {
 		f(r)
 		return r
 	}
+	mounted := func(destination, kind, key string, value any) object {
+		m := mount(destination, kind)
+		m[key] = value
+		return change(func(r object) { r["OCI"].(object)["Mounts"] = []any{m} })
+	}
 	linux := func(r object) object { return r["OCI"].(object)["Linux"].(object) }
 	storage := func(r object, i int) object { return r["storages"].([]any)[i].(object) }
 	edit := func(i int, key string, value any) object {
@@ -155,11 +169,27 @@ func createCases(t *testing.T) []createCase {
 		{"another mount point", false, edit(1, "mount_point", "/run/kata-containers/other/rootfs")},
 		{"another container's root", false, change(func(r object) { r["container_id"] = "other" })},
 		{"an id that leads elsewhere", false, change(func(r object) { r["container_id"] = "../" + cid })},
+		// What is copied to a path under this name would be written over verified files.
+		{"an id like a copied file's name", false, change(func(r object) {
+			r["container_id"] = copied + "app"
+			for i := range layers {
+				storage(r, i)["mount_point"] = strings.Replace(mountPoint, cid, copied+"app", 1)
+			}
+			r["OCI"].(object)["Root"] = object{"Path": strings.Replace(mountPoint, cid, copied+"app", 1)}
+		})},
 		{"another root path", false, change(func(r object) { r["OCI"].(object)["Root"] = object{"Path": "/"} })},
 		{"bind mount over a program", false, change(func(r object) { r["OCI"].(object)["Mounts"] = []any{mount("/usr/bin", "bind")} })},
 		{"bind mount over the root", false, change(func(r object) { r["OCI"].(object)["Mounts"] = []any{mount("/", "bind")} })},
 		{"overlay over a program", false, change(func(r object) { r["OCI"].(object)["Mounts"] = []any{mount("/usr", "overlay")} })},
 		{"tmpfs over a program", false, change(func(r object) { r["OCI"].(object)["Mounts"] = []any{mount("/usr", "tmpfs")} })},
+		{"a mount of another container's files", false, mounted("/dev/shm", "bind", "source", strings.Replace(mountPoint, cid, "other", 1))},
+		{"a mount of the guest's files", false, mounted("/etc/hosts", "bind", "source", "/")},
+		{"a mount out of the copied files", false,
+			mounted("/etc/hosts", "bind", "source", mount("/etc/hosts", "bind")["source"].(string)+"/../other")},
+		{"a mount of copied files", true, mounted("/var/run/secrets/kubernetes.io/serviceaccount", "bind", "options", []string{"rbind", "ro"})},
+		{"shared memory elsewhere", false, mounted("/etc/hosts", "bind", "source", "/run/kata-containers/sandbox/shm")},
+		{"a bind mount that is called tmpfs", false, mounted("/run", "tmpfs", "options", []string{"nosuid", "rbind"})},
+		{"a bind mount that is called proc", false, mounted("/proc", "proc", "options", []string{"bind"})},
 		{"shared mounts", false, change(func(r object) { r["shared_mounts"] = []any{object{"name": "x"}} })},
 		{"hooks that stay on the host", true, change(func(r object) {
 			r["OCI"].(object)["Hooks"] = object{"StartContainer": []any{}, "Poststop": []any{}}
