@@ -53,11 +53,12 @@ check_sums() {
 }
 
 # changed FILE INPUT... tells whether FILE is missing or older than one of the inputs. What is made here gets the time
-# of the start (touch -r), so that a source changed meanwhile counts as newer.
+# of the start (touch -r), so that a source changed meanwhile counts as newer. Folders count, too: one from which a file
+# was taken away has no newer file.
 changed() {
 	file=$1
 	shift
-	[ ! -e "$file" ] || [ -n "$(find "$@" -type f ! -name '*_test.go' -newer "$file" | head -n 1)" ]
+	[ ! -e "$file" ] || [ -n "$(find "$@" ! -name '*_test.go' -newer "$file" | head -n 1)" ]
 }
 
 exec 9<.
