@@ -42,7 +42,12 @@ func (d *Driver) addImage(m *volume.Manifest, chain []*layer) {
 		m.Image = &m.Volumes[0]
 		return
 	}
-	v, err := maker.imageVolume(imageKey(m.Volumes), holder, m.Volumes)
+	key := imageKey(m.Volumes)
+	fresh := maker != d && maker.findImage(holder, key) == nil
+	v, err := maker.imageVolume(key, holder, m.Volumes)
+	if err == nil && fresh {
+		err = d.dropMounts(nameOf(v))
+	}
 	if err != nil {
 		log.WithField(fieldLayer, m.ID).WithError(err).Error("No image volume for this container")
 		m.NoImage = fmt.Sprintf("making the image volume failed: %v", err)

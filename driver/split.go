@@ -113,6 +113,14 @@ func (d *Driver) dropMountPoints(names []string, unread error) (err error) {
 	return errors.Join(errs...)
 }
 
+// dropMounts removes the mounts of a volume that is new in the store for images: they may be of a damaged file, which it
+// replaces. Overlays that are on them keep what they need.
+func (d *Driver) dropMounts(name string) error {
+	d.lock.Lock()
+	defer d.lock.Unlock()
+	return errors.Join(d.kept.drop(name), d.dropHostMount(name))
+}
+
 // ListLayers returns the ids of all layers, children before their parents.
 func (s *split) ListLayers() ([]string, error) {
 	containers, err := s.Driver.ListLayers()

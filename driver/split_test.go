@@ -184,6 +184,20 @@ func within(t *testing.T, path, dir string) bool {
 // TestSplitStoreDamage finds an image volume damaged that a running container uses: the next one gets the new volume.
 func TestSplitStoreDamage(t *testing.T) {
 	needRoot(t)
+	content := strings.Repeat("content", 10000)
+	for name, spoil := range map[string]func(path string){
+		"flipped": func(path string) { damage(t, path, []byte(content)) },
+		"truncated": func(path string) {
+			if err := os.Truncate(path, 9000); err != nil {
+				t.Error(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) { testSplitStoreDamage(t, content, spoil) })
+	}
+}
+
+func testSplitStoreDamage(t *testing.T, content string, spoil func(path string)) {
 	root, images := ext4(t), ext4(t)
 	open := func(options ...string) graphdriver.Driver {
 		d, err := graphdriver.GetDriver(driver.Name, graphdriver.Options{
@@ -200,10 +214,9 @@ func TestSplitStoreDamage(t *testing.T) {
 		return d
 	}
 	d := open()
-	content := strings.Repeat("content", 10000)
 	top := pull(t, d, "image", makeTar(t, file{name: "f", content: content}), makeTar(t, file{name: "top", content: "t"}))
 	m := start(t, d, "c", top)
-	damage(t, m.Image.Path, []byte(content))
+	spoil(m.Image.Path)
 	d = open("erofs.verify=on-mount") // CRI-O was restarted, and the container runs
 	start(t, d, "c2", top)
 	got, err := os.ReadFile(filepath.Join(root, "erofs/layers/c2/merged/f"))

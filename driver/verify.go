@@ -121,10 +121,6 @@ func (d *Driver) verifyStack(s *stack) error {
 	if err := maker.discardImage(holder, s.manifest.Image.FileID); err != nil {
 		return err
 	}
-	// Where images have a store of their own, the mount of what was discarded is in this one.
-	if err := d.dropMountPoints([]string{s.image()}, nil); err != nil {
-		return err
-	}
 	d.addImage(s.manifest, s.chain)
 	if s.image() == "" {
 		return nil
