@@ -187,7 +187,19 @@ erofs_mount(mount) if {
 
 # What is mounted there is what was copied in, or the pod's shared memory: a container that has other files of the guest,
 # such as another container's, could write them (runtime-rs, volume/share_fs_volume.rs, volume/shm_volume.rs).
-erofs_host_source(mount) if erofs_copied(mount.source, "[^/]+$")
+erofs_host_source(mount) if {
+	erofs_copied(mount.source, "[^/]+$")
+	not erofs_copied(mount.source, "serviceaccount$")
+}
+
+# The only directory. A container that could write there could make links for the agent to copy files through.
+erofs_host_source(mount) if {
+	erofs_copied(mount.source, "serviceaccount$")
+	"ro" in mount.options
+	every option in mount.options {
+		option != "rw"
+	}
+}
 
 erofs_host_source(mount) if {
 	mount.destination == "/dev/shm"
@@ -209,16 +221,22 @@ erofs_host_files := {
 # The files for those places come with CopyFileRequest. Their names are those that Kata makes, CONTAINER-RANDOM-NAME, beside
 # the directories of containers: what is under one of these names is no part of a root file system. The rules are those of
 # kata-containers 4.1.0, src/tools/genpolicy/rules.rego (allow_copy_file) and genpolicy-settings.json (sfprefix).
+# Directories other than the service account's have no place in a container (erofs_host_files).
+CopyFileRequest if {
+	input.file_type == "Regular"
+	erofs_copied(input.path, "[^/]+$")
+}
+
 CopyFileRequest if {
 	input.file_type in {"Regular", "Directory"}
-	erofs_copied(input.path, "[^/]+(/.+)?$")
+	erofs_copied(input.path, "serviceaccount(/.+)?$")
 }
 
 # The agent follows symbolic links as long as they stay in its directory, so one that leads out of its own copied directory
 # would have further files written over the verified ones (src/agent/src/rpc.rs, do_copy_file).
 CopyFileRequest if {
 	input.file_type == "Symlink"
-	erofs_copied(input.path, "[^/]+/.+$")
+	erofs_copied(input.path, "serviceaccount/.+$")
 	not startswith(input.symlink_target, "/")
 	erofs_no_way_up(input.symlink_target)
 }

@@ -187,6 +187,15 @@ func createCases(t *testing.T) []createCase {
 		{"a mount out of the copied files", false,
 			mounted("/etc/hosts", "bind", "source", mount("/etc/hosts", "bind")["source"].(string)+"/../other")},
 		{"a mount of copied files", true, mounted("/var/run/secrets/kubernetes.io/serviceaccount", "bind", "options", []string{"rbind", "ro"})},
+		{"a copied directory to write in", false, mounted("/var/run/secrets/kubernetes.io/serviceaccount", "bind", "options", []string{"rbind"})},
+		{"a copied directory to write in after all", false,
+			mounted("/var/run/secrets/kubernetes.io/serviceaccount", "bind", "options", []string{"rbind", "ro", "rw"})},
+		{"a copied directory elsewhere, to write in", false, func() object {
+			r := mounted("/etc/hosts", "bind", "source", mount("/x/serviceaccount", "bind")["source"])
+			r["OCI"].(object)["Mounts"].([]any)[0].(object)["options"] = []string{"rbind"}
+			return r
+		}()},
+		{"a file to write", true, mounted("/etc/hosts", "bind", "options", []string{"bind", "rw"})},
 		{"shared memory elsewhere", false, mounted("/etc/hosts", "bind", "source", "/run/kata-containers/sandbox/shm")},
 		{"a bind mount that is called tmpfs", false, mounted("/run", "tmpfs", "options", []string{"nosuid", "rbind"})},
 		{"a bind mount that is called proc", false, mounted("/proc", "proc", "options", []string{"bind"})},
@@ -282,6 +291,10 @@ func otherCases() []otherCase {
 		{"CopyFileRequest", symlink(dir+copied+"serviceaccount/..data", "..2026_11_21"), true},
 		{"CopyFileRequest", symlink(dir+copied+"serviceaccount/token", "..data/token"), true},
 		{"CopyFileRequest", object{"path": dir + copied + "resolv.conf"}, false},
+		// A container may write in what is mounted in the place of a file.
+		{"CopyFileRequest", copyFile("Directory", dir+copied+"hosts"), false},
+		{"CopyFileRequest", copyFile("Regular", dir+copied+"hosts/link/bin/sh"), false},
+		{"CopyFileRequest", symlink(dir+copied+"hosts/link", "x"), false},
 		{"CopyFileRequest", copyFile("Regular", "/etc/passwd"), false},
 		{"CopyFileRequest", copyFile("Regular", dir+"../../../etc/passwd"), false},
 		{"CopyFileRequest", copyFile("Regular", dir+copied+"x/../passthrough/"+cid+"/rootfs/bin/sh"), false},
