@@ -81,7 +81,7 @@ func (d driverTest) run(t *testing.T) {
 	var output bytes.Buffer
 	exit, err := vmrun.Run(t.Context(), vmrun.Config{
 		Guest: d.guest, Files: inGuest, Output: &output, KernelOptions: d.kernel,
-		Tools: []string{"mkfs.ext4", "mkfs.xfs", "mount", "umount", "truncate"},
+		Tools: []string{"mkfs.ext4", "mkfs.xfs", "mkfs.btrfs", "mount", "umount", "truncate"},
 		Plan: vmrun.Plan{
 			Args:   []string{"/bin/driver.test", "-test.v", "-test.run", pattern},
 			Env:    append([]string{"PATH=/bin", "HOME=/", "TMPDIR=/data"}, d.env...),

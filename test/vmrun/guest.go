@@ -21,7 +21,7 @@ const (
 // modules are what storage on a node needs.
 var modules = []string{
 	"virtio_pci", "virtio_console", "virtio_blk",
-	"loop", "dm_verity", "erofs", "overlay", "ext4", "xfs", "quota_v2",
+	"loop", "dm_verity", "erofs", "overlay", "ext4", "xfs", "btrfs", "quota_v2",
 }
 
 // Build makes kernel and initramfs in dir, or finds them there. source is any directory of this module.
