@@ -115,7 +115,7 @@ func decode(name string, b []byte) (*Counters, error) {
 // lockTries and lockPause bound how long a lock is waited for: nobody has it for more than an instant, but for a process
 // that is stopped, and no container is to wait for that.
 const (
-	lockTries = 200
+	lockTries = 100
 	lockPause = 10 * time.Millisecond
 )
 
