@@ -60,7 +60,7 @@ func newCommand() *cobra.Command {
 		"where outputs are written (default /dev/shm, so that nobody waits for a disk)")
 	cmd.Flags().StringVar(&o.format, "format", "text", "what to print: text or json")
 	cmd.Flags().BoolVar(&o.storage, "storage", false, "measure the storage drivers only")
-	cmd.AddCommand(newPeerCommand(), newStorageCommand(), newPlotCommand())
+	cmd.AddCommand(newPeerCommand(), newStorageCommand(), newPlotCommand(), newShowCommand())
 	return cmd
 }
 

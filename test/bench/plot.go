@@ -21,13 +21,9 @@ func newPlotCommand() *cobra.Command {
 		Short: "Draw the figures of a run",
 		Args:  cobra.ExactArgs(2),
 		RunE: func(_ *cobra.Command, args []string) error {
-			text, err := os.ReadFile(args[0])
+			r, err := readResult(args[0])
 			if err != nil {
 				return err
-			}
-			var r result
-			if err := json.Unmarshal(text, &r); err != nil {
-				return fmt.Errorf("%s: %w: is it of \"bench --format json\"?", args[0], err)
 			}
 			for name, drawing := range map[string]string{"build.svg": r.drawBuilds(), "storage.svg": r.drawStorage()} {
 				if err := os.WriteFile(filepath.Join(args[1], name), []byte(drawing), 0o644); err != nil {
@@ -37,6 +33,34 @@ func newPlotCommand() *cobra.Command {
 			return nil
 		},
 	}
+}
+
+// newShowCommand prints such a run for people.
+func newShowCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "show RESULT.json",
+		Short: "Print the tables of a run",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			r, err := readResult(args[0])
+			if err != nil {
+				return err
+			}
+			return r.printText(cmd.OutOrStdout())
+		},
+	}
+}
+
+func readResult(path string) (*result, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	r := &result{}
+	if err := json.Unmarshal(text, r); err != nil {
+		return nil, fmt.Errorf("%s: %w: is it of \"bench --format json\"?", path, err)
+	}
+	return r, nil
 }
 
 // bar is one bar of a chart.

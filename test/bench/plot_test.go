@@ -1,22 +1,41 @@
 package main
 
 import (
-	"encoding/json"
 	"os"
 	"strings"
 	"testing"
 )
 
-// TestPlots wants the drawings of the documentation to be those of its figures.
-func TestPlots(t *testing.T) {
-	text, err := os.ReadFile("../../docs/performance.json")
+// published are the figures of the documentation.
+func published(t *testing.T) *result {
+	t.Helper()
+	r, err := readResult("../../docs/performance.json")
 	if err != nil {
 		t.Fatal(err)
 	}
-	var r result
-	if err := json.Unmarshal(text, &r); err != nil {
+	return r
+}
+
+// TestTables wants the tables of the documentation to be those of its figures.
+func TestTables(t *testing.T) {
+	page, err := os.ReadFile("../../docs/performance.md")
+	if err != nil {
 		t.Fatal(err)
 	}
+	var want strings.Builder
+	if err := published(t).printText(&want); err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(want.String()) {
+		if !strings.Contains(string(page), strings.TrimRight(line, " \n")) {
+			t.Errorf("docs/performance.md lacks %q: put there what \"go run ./test/bench show docs/performance.json\" prints", line)
+		}
+	}
+}
+
+// TestPlots wants the drawings of the documentation to be those of its figures.
+func TestPlots(t *testing.T) {
+	r := published(t)
 	for name, want := range map[string]string{"build.svg": r.drawBuilds(), "storage.svg": r.drawStorage()} {
 		got, err := os.ReadFile("../../docs/plots/" + name)
 		if err != nil {
