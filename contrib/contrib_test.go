@@ -17,7 +17,7 @@ import (
 	"github.com/containers/storage/types"
 	"gopkg.in/yaml.v3"
 
-	"github.com/crio-erofs/crio-erofs/hooks/nri"
+	"github.com/crio-erofs/crio-erofs/hooks/nriconf"
 	"github.com/crio-erofs/crio-erofs/kata/modes"
 	"github.com/crio-erofs/crio-erofs/test/env"
 )
@@ -183,13 +183,13 @@ func decodeYAML[T any](t *testing.T, path string, use func(T)) {
 
 // TestNRI decodes the plugin's configuration, and checks that its name is the plugin's.
 func TestNRI(t *testing.T) {
-	content, err := os.ReadFile("nri/conf.d/" + nri.PluginIndex + "-" + nri.PluginName + ".conf")
+	content, err := os.ReadFile("nri/conf.d/" + nriconf.PluginIndex + "-" + nriconf.PluginName + ".conf")
 	if err != nil {
 		t.Fatal(err)
 	}
 	d := json.NewDecoder(bytes.NewReader(content))
 	d.DisallowUnknownFields()
-	var config nri.Settings
+	var config nriconf.Settings
 	if err := d.Decode(&config); err != nil {
 		t.Fatal(err)
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/crio-erofs/crio-erofs/hooks/metrics"
 	"github.com/crio-erofs/crio-erofs/hooks/nri"
+	"github.com/crio-erofs/crio-erofs/hooks/nriconf"
 )
 
 func newNRICommand() *cobra.Command {
@@ -30,7 +31,7 @@ func newNRICommand() *cobra.Command {
 				return runPreinstalled(cmd.Context())
 			}
 			if address := external.Plugin.MetricsAddress; address != "" {
-				if err := metrics.CheckAddress(address); err != nil {
+				if _, _, err := nriconf.SplitAddress(address); err != nil {
 					return fmt.Errorf("--metrics-addr: %w", err)
 				}
 			}
@@ -38,12 +39,12 @@ func newNRICommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&external.Socket, "socket", nri.DefaultSocket, "CRI-O's NRI socket (nri_listen)")
-	cmd.Flags().StringVar(&external.Name, "name", nri.PluginName, "name to register")
+	cmd.Flags().StringVar(&external.Name, "name", nriconf.PluginName, "name to register")
 	addConfigFlag(cmd, &external.Plugin.Configuration.Path)
 	cmd.Flags().StringVar(&external.Plugin.Guard, "guard", ownPath(), "path, for the runtime, of this program as the "+
 		"guard of containers with volumes; empty: no guard")
 	cmd.Flags().Lookup("guard").DefValue = "this program" // for help texts: the path is another one everywhere
-	cmd.Flags().StringVar(&external.Index, "idx", nri.PluginIndex, "two digits; NRI asks plugins in this order")
+	cmd.Flags().StringVar(&external.Index, "idx", nriconf.PluginIndex, "two digits; NRI asks plugins in this order")
 	cmd.Flags().StringVar(&external.Plugin.MetricsAddress, "metrics-addr", "", "serve Prometheus metrics at HOST:PORT or "+
 		"unix:/PATH; empty: nowhere")
 	cmd.Flags().StringVar(&external.Plugin.GraphRoot, "graphroot", metrics.DefaultGraphRoot, "CRI-O's container storage, for the metrics of the store")
@@ -53,7 +54,7 @@ func newNRICommand() *cobra.Command {
 // runPreinstalled logs to the system's log, if there is one: the runtime gives a pre-installed plugin /dev/null as
 // standard error.
 func runPreinstalled(ctx context.Context) error {
-	hook, err := lsyslog.NewSyslogHook("", "", syslog.LOG_INFO|syslog.LOG_DAEMON, nri.PluginName)
+	hook, err := lsyslog.NewSyslogHook("", "", syslog.LOG_INFO|syslog.LOG_DAEMON, nriconf.PluginName)
 	if err == nil {
 		logrus.AddHook(hook)
 		logrus.SetOutput(io.Discard)

@@ -8,18 +8,15 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/sirupsen/logrus"
+
+	"github.com/crio-erofs/crio-erofs/hooks/nriconf"
 )
 
 const (
-	// unixPrefix marks addresses of Unix sockets.
-	unixPrefix = "unix:"
-
 	// Path is where the metrics are, as everywhere.
 	Path = "/metrics"
 
@@ -30,20 +27,6 @@ const (
 	answerTimeout = 10 * time.Second
 )
 
-// CheckAddress returns an error if an address cannot be one to listen on.
-func CheckAddress(address string) error {
-	if path, ok := strings.CutPrefix(address, unixPrefix); ok {
-		if !filepath.IsAbs(path) {
-			return fmt.Errorf("%q: the path of the socket is not absolute; valid is unix:/PATH", address)
-		}
-		return nil
-	}
-	if _, _, err := net.SplitHostPort(address); err != nil {
-		return fmt.Errorf("%q is not HOST:PORT, nor unix:/PATH: %w", address, err)
-	}
-	return nil
-}
-
 // Listener serves metrics until it is closed.
 type Listener struct {
 	server   *http.Server
@@ -52,10 +35,11 @@ type Listener struct {
 
 // Listen serves the metrics at an address: HOST:PORT, or unix:/PATH, a socket that only root can connect to.
 func (m *Metrics) Listen(ctx context.Context, address string) (*Listener, error) {
-	if err := CheckAddress(address); err != nil {
+	network, where, err := nriconf.SplitAddress(address)
+	if err != nil {
 		return nil, err
 	}
-	listener, err := listen(ctx, address)
+	listener, err := listen(ctx, network, where)
 	if err != nil {
 		return nil, err
 	}
@@ -86,20 +70,19 @@ func (l *Listener) Close() error {
 	return err
 }
 
-func listen(ctx context.Context, address string) (net.Listener, error) {
+func listen(ctx context.Context, network, where string) (net.Listener, error) {
 	var config net.ListenConfig
-	path, ok := strings.CutPrefix(address, unixPrefix)
-	if !ok {
-		return config.Listen(ctx, "tcp", address)
+	if network != "unix" {
+		return config.Listen(ctx, network, where)
 	}
-	if err := removeStale(path); err != nil {
+	if err := removeStale(where); err != nil {
 		return nil, err
 	}
-	listener, err := config.Listen(ctx, "unix", path)
+	listener, err := config.Listen(ctx, network, where)
 	if err != nil {
 		return nil, err
 	}
-	if err := os.Chmod(path, 0o600); err != nil {
+	if err := os.Chmod(where, 0o600); err != nil {
 		return nil, errors.Join(err, listener.Close())
 	}
 	return listener, nil

@@ -17,11 +17,6 @@ import (
 )
 
 const (
-	// PluginName and PluginIndex are what the plugin registers as when it is not told otherwise. NRI asks plugins in
-	// the order of their indexes, two digits.
-	PluginName  = "crio-erofs"
-	PluginIndex = "10"
-
 	// guardTimeout bounds the guard, in seconds. It reads two small files.
 	guardTimeout = 10
 

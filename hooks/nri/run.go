@@ -12,6 +12,8 @@ import (
 	"github.com/containerd/nri/pkg/api"
 	"github.com/containerd/nri/pkg/stub"
 	"github.com/sirupsen/logrus"
+
+	"github.com/crio-erofs/crio-erofs/hooks/nriconf"
 )
 
 const (
@@ -96,10 +98,10 @@ func (e *External) fill() {
 		e.Socket = DefaultSocket
 	}
 	if e.Name == "" {
-		e.Name = PluginName
+		e.Name = nriconf.PluginName
 	}
 	if e.Index == "" {
-		e.Index = PluginIndex
+		e.Index = nriconf.PluginIndex
 	}
 }
 

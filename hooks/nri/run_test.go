@@ -15,6 +15,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/crio-erofs/crio-erofs/hooks/metrics"
+	"github.com/crio-erofs/crio-erofs/hooks/nriconf"
 )
 
 // leavingRuntime goes away at the worst moment: it has registered the plugin, and configures it no more.
@@ -76,7 +77,7 @@ func TestRuntimeLeavesDuringHandshake(t *testing.T) {
 	for n := range 2 { // it comes again
 		select {
 		case req := <-r.registered:
-			if req.PluginName != PluginName || req.PluginIdx != PluginIndex {
+			if req.PluginName != nriconf.PluginName || req.PluginIdx != nriconf.PluginIndex {
 				t.Errorf("registered %v", req)
 			}
 		case <-time.After(10 * time.Second):

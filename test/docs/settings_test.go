@@ -16,7 +16,7 @@ import (
 	"github.com/BurntSushi/toml"
 
 	"github.com/crio-erofs/crio-erofs/driver"
-	"github.com/crio-erofs/crio-erofs/hooks/nri"
+	"github.com/crio-erofs/crio-erofs/hooks/nriconf"
 	"github.com/crio-erofs/crio-erofs/kata"
 )
 
@@ -101,7 +101,7 @@ func TestConfigKeys(t *testing.T) {
 		t.Errorf("the test sees only the keys %v", keys)
 	}
 	var want []string
-	for _, f := range reflect.VisibleFields(reflect.TypeFor[nri.Settings]()) {
+	for _, f := range reflect.VisibleFields(reflect.TypeFor[nriconf.Settings]()) {
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 		want = append(want, name)
 	}

@@ -11,7 +11,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/crio-erofs/crio-erofs/hooks/nri"
+	"github.com/crio-erofs/crio-erofs/hooks/nriconf"
 	"github.com/crio-erofs/crio-erofs/kata/modes"
 )
 
@@ -91,7 +91,7 @@ func (n *Node) preinstalled() (paths []string, findings []Finding) {
 
 // isHook says whether a path of the node is our hook, by the name or by what it is a link to.
 func (n *Node) isHook(path string) bool {
-	if strings.HasSuffix(filepath.Base(path), "-"+nri.PluginName) {
+	if strings.HasSuffix(filepath.Base(path), "-"+nriconf.PluginName) {
 		return true
 	}
 	real, err := n.source.Resolve(path)
@@ -156,7 +156,7 @@ func (n *Node) pluginSettings(installed []string) []Finding {
 		if err != nil {
 			return []Finding{bad(Unknown, path, err.Error(), "run crio-erofs doctor as root")}
 		}
-		s, err := nri.ParseSettings(string(b))
+		s, err := nriconf.Parse(string(b))
 		if err != nil {
 			return []Finding{bad(Problem, path, fmt.Sprintf("settings of the plugin, %s: %v", path, err),
 				"correct the file and restart CRI-O: until then containers of our handlers are refused")}
