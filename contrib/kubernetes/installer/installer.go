@@ -46,11 +46,7 @@ type plan struct {
 
 // Install writes the payload's files to the node. It checks all of them before it writes the first.
 func (i *installer) Install() error {
-	files, err := readPayload(i.payload)
-	if err != nil {
-		return err
-	}
-	r, err := readRecord(i.host)
+	files, r, err := i.read()
 	if err != nil {
 		return err
 	}
@@ -83,6 +79,16 @@ func (i *installer) Install() error {
 		return err
 	}
 	return r.write(i.host)
+}
+
+// read reads what is to be on the node, and what is there of ours.
+func (i *installer) read() ([]file, *record, error) {
+	files, err := readPayload(i.payload)
+	if err != nil {
+		return nil, nil, err
+	}
+	r, err := readRecord(i.host)
+	return files, r, err
 }
 
 // plan compares the node with the payload. What is in the way is an error that names all of it.
@@ -179,11 +185,7 @@ func (i *installer) removeDirs(r *record) {
 
 // Status fails unless each of the payload's files is on the node, or there as the node's administrator wants it.
 func (i *installer) Status() error {
-	files, err := readPayload(i.payload)
-	if err != nil {
-		return err
-	}
-	r, err := readRecord(i.host)
+	files, r, err := i.read()
 	if err != nil {
 		return err
 	}
