@@ -1,7 +1,6 @@
 package contrib_test
 
 import (
-	"bytes"
 	"errors"
 	"maps"
 	"os"
@@ -14,7 +13,6 @@ import (
 	"github.com/BurntSushi/toml"
 
 	"github.com/crio-erofs/crio-erofs/kata/modes"
-	"github.com/crio-erofs/crio-erofs/test/env"
 )
 
 // runtimes is a CRI-O drop-in, of whose handlers all keys count.
@@ -38,38 +36,6 @@ func decodeRuntimes(t *testing.T, text string) runtimes {
 		t.Fatal(err)
 	}
 	return r
-}
-
-func readFile(t *testing.T, path string) string {
-	t.Helper()
-	content, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(content)
-}
-
-// crioConfigOf has CRI-O read the files of a directory, and returns what it makes of them.
-func crioConfigOf(t *testing.T, dir string, flags ...string) runtimes {
-	t.Helper()
-	crio, err := env.Bin("crio")
-	if errors.Is(err, os.ErrNotExist) && os.Getenv("CI") == "" {
-		t.Skip(err)
-	} else if err != nil {
-		t.Fatal(err)
-	}
-	empty := filepath.Join(t.TempDir(), "crio.conf")
-	if err := os.WriteFile(empty, nil, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(crio, append([]string{"--config", empty, "--config-dir", dir}, append(flags, "config")...)...)
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("%s: %v: %s", strings.Join(cmd.Args, " "), err, stderr.String())
-	}
-	return decodeRuntimes(t, string(out))
 }
 
 // TestNode checks the drop-in of crio.service that the DaemonSet installs: it names the storage driver, and arguments that
@@ -100,7 +66,7 @@ func TestNode(t *testing.T) {
 			options = append(options, option)
 		}
 	}
-	got := crioConfigOf(t, "crio.conf.d", flags...)
+	got := crioConfigOf[runtimes](t, "crio.conf.d", flags...)
 	if got.Crio.StorageDriver != "erofs" || len(options) == 0 || !slices.Equal(got.Crio.StorageOption, options) {
 		t.Errorf("with %v CRI-O has the driver %q with %v", flags, got.Crio.StorageDriver, got.Crio.StorageOption)
 	}
@@ -121,7 +87,7 @@ func TestOpenShift(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	got, want := crioConfigOf(t, dir).Crio, decodeRuntimes(t, image).Crio
+	got, want := crioConfigOf[runtimes](t, dir).Crio, decodeRuntimes(t, image).Crio
 	if got.StorageDriver != "erofs" || !slices.Equal(got.StorageOption, want.StorageOption) || got.NRI != want.NRI {
 		t.Errorf("CRI-O understands the drop-ins as %+v, want %+v", got, want)
 	}

@@ -2,7 +2,6 @@
 package contrib_test
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"io"
@@ -19,7 +18,6 @@ import (
 
 	"github.com/crio-erofs/crio-erofs/hooks/nriconf"
 	"github.com/crio-erofs/crio-erofs/kata/modes"
-	"github.com/crio-erofs/crio-erofs/test/env"
 )
 
 // crioConfig is what "crio config" prints, as far as our drop-in sets it.
@@ -67,27 +65,7 @@ func readDropIns(t *testing.T) crioConfig {
 // TestCRIO has CRI-O itself read the drop-ins.
 func TestCRIO(t *testing.T) {
 	sample := readDropIns(t)
-	crio, err := env.Bin("crio")
-	if errors.Is(err, os.ErrNotExist) && os.Getenv("CI") == "" {
-		t.Skip(err)
-	} else if err != nil {
-		t.Fatal(err)
-	}
-	empty := filepath.Join(t.TempDir(), "crio.conf")
-	if err := os.WriteFile(empty, nil, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(crio, "--config", empty, "--config-dir", "crio.conf.d", "config")
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("crio config: %v: %s", err, stderr.String())
-	}
-	var merged crioConfig
-	if err := toml.Unmarshal(out, &merged); err != nil {
-		t.Fatal(err)
-	}
+	merged := crioConfigOf[crioConfig](t, "crio.conf.d")
 	want, got := sample.Crio, merged.Crio
 	// "crio config" prints what is as by default, as NRI is, in comments only.
 	nriIsOn := *want.NRI.EnableNRI && (got.NRI.EnableNRI == nil || *got.NRI.EnableNRI)
@@ -115,11 +93,7 @@ type runtimeClass struct {
 // RuntimeClass.
 func TestKubernetes(t *testing.T) {
 	sample := readDropIns(t)
-	text, err := os.ReadFile("config/config.toml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	config, err := modes.Parse("config/config.toml", text)
+	config, err := modes.Parse("config/config.toml", []byte(readFile(t, "config/config.toml")))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -164,11 +138,7 @@ func TestKubernetes(t *testing.T) {
 // decodeYAML decodes every document of a file. A field that T does not have is an error.
 func decodeYAML[T any](t *testing.T, path string, use func(T)) {
 	t.Helper()
-	content, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	d := yaml.NewDecoder(bytes.NewReader(content))
+	d := yaml.NewDecoder(strings.NewReader(readFile(t, path)))
 	d.KnownFields(true)
 	for {
 		var document T
@@ -183,11 +153,8 @@ func decodeYAML[T any](t *testing.T, path string, use func(T)) {
 
 // TestNRI decodes the plugin's configuration, and checks that its name is the plugin's.
 func TestNRI(t *testing.T) {
-	content, err := os.ReadFile("nri/conf.d/" + nriconf.PluginIndex + "-" + nriconf.PluginName + ".conf")
-	if err != nil {
-		t.Fatal(err)
-	}
-	d := json.NewDecoder(bytes.NewReader(content))
+	content := readFile(t, "nri/conf.d/"+nriconf.PluginIndex+"-"+nriconf.PluginName+".conf")
+	d := json.NewDecoder(strings.NewReader(content))
 	d.DisallowUnknownFields()
 	var config nriconf.Settings
 	if err := d.Decode(&config); err != nil {
@@ -211,12 +178,8 @@ func TestStorage(t *testing.T) {
 
 // TestSystemd runs the command of the service's drop-in.
 func TestSystemd(t *testing.T) {
-	content, err := os.ReadFile("systemd/crio.service.d/10-erofs.conf")
-	if err != nil {
-		t.Fatal(err)
-	}
 	command := ""
-	for line := range strings.Lines(string(content)) {
+	for line := range strings.Lines(readFile(t, "systemd/crio.service.d/10-erofs.conf")) {
 		if value, found := strings.CutPrefix(line, "ExecStartPre=-"); found {
 			command = strings.TrimSpace(value)
 		}
@@ -225,13 +188,7 @@ func TestSystemd(t *testing.T) {
 	if len(args) < 2 {
 		t.Fatalf("the drop-in's command is %q", command)
 	}
-	program, err := env.Bin(filepath.Base(args[0]))
-	if errors.Is(err, os.ErrNotExist) && os.Getenv("CI") == "" {
-		t.Skip(err)
-	} else if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(program, args[1:]...)
+	cmd := exec.Command(built(t, filepath.Base(args[0])), args[1:]...)
 	cmd.Env = append(os.Environ(), "CRIO_EROFS_RUN_DIR="+t.TempDir())
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("%s: %v: %s", command, err, out)

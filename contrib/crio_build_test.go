@@ -2,23 +2,13 @@ package contrib_test
 
 import (
 	"debug/buildinfo"
-	"errors"
-	"os"
 	"strings"
 	"testing"
-
-	"github.com/crio-erofs/crio-erofs/test/env"
 )
 
 // TestCRIOBuild looks into bin/crio for what it was built of.
 func TestCRIOBuild(t *testing.T) {
-	crio, err := env.Bin("crio")
-	if errors.Is(err, os.ErrNotExist) && os.Getenv("CI") == "" {
-		t.Skip(err)
-	} else if err != nil {
-		t.Fatal(err)
-	}
-	info, err := buildinfo.ReadFile(crio)
+	info, err := buildinfo.ReadFile(built(t, "crio"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,7 +3,6 @@ package contrib_test
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,7 +14,6 @@ import (
 
 	"github.com/crio-erofs/crio-erofs/driver/volume"
 	"github.com/crio-erofs/crio-erofs/kata"
-	"github.com/crio-erofs/crio-erofs/test/env"
 )
 
 // These tests read and run hooks by the code that CRI-O and podman have for it.
@@ -23,12 +21,7 @@ import (
 // installHook copies a hooks file into a directory of its own, with the built hook as its program.
 func installHook(t *testing.T, path string) string {
 	t.Helper()
-	program, err := env.Bin("crio-erofs-hook")
-	if errors.Is(err, os.ErrNotExist) && os.Getenv("CI") == "" {
-		t.Skip(err)
-	} else if err != nil {
-		t.Fatal(err)
-	}
+	program := built(t, "crio-erofs-hook")
 	sample, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
