@@ -187,10 +187,7 @@ func (e *exported) merge(ctx context.Context, out *os.File, t *target.Target) er
 			return err
 		}
 		defer f.Close()
-		layers[i].File = f
-		if m := t.Manifest; m != nil && m.Volumes[i].Verity != nil {
-			layers[i].RootHash = m.Volumes[i].Verity.RootHash
-		}
+		layers[i].File, layers[i].RootHash = f, t.RootHash(i)
 	}
 	d, _, err := volume.Merge(ctx, out, layers)
 	if err != nil {

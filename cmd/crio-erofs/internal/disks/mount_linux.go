@@ -1,6 +1,7 @@
 package disks
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -59,10 +60,7 @@ to the files afterwards is not noticed: for that, mount through dm-verity (verit
 }
 
 func (o *mountOptions) run(ctx context.Context, ref, dir string) error {
-	mode := driver.MountMode(o.by)
-	switch mode {
-	case driver.MountAuto, driver.MountFile, driver.MountLoop:
-	default:
+	if !slices.Contains(mountModes, o.by) {
 		return cli.Usage(fmt.Errorf("--by %q: want one of %s", o.by, strings.Join(mountModes, ", ")))
 	}
 	if o.rootHash != "" {
@@ -87,7 +85,7 @@ func (o *mountOptions) run(ctx context.Context, ref, dir string) error {
 			return err
 		}
 	}
-	err = driver.MountVolumes(t.Volumes, t.Stacked, mode, dir)
+	err = driver.MountVolumes(t.Volumes, t.Stacked, driver.MountMode(o.by), dir)
 	if errors.Is(err, unix.EPERM) {
 		err = fmt.Errorf("%w (mounting needs root)", err)
 	}
@@ -104,11 +102,7 @@ func (o *mountOptions) verifyAll(ctx context.Context, t *target.Target) error {
 			return err
 		}
 		defer f.Close()
-		root := o.rootHash
-		if m := t.Manifest; m != nil && m.Volumes[i].Verity != nil && root == "" {
-			root = m.Volumes[i].Verity.RootHash
-		}
-		if _, err := volume.Verify(ctx, f, size, root, p.Add); err != nil {
+		if _, err := volume.Verify(ctx, f, size, cmp.Or(o.rootHash, t.RootHash(i)), p.Add); err != nil {
 			return fmt.Errorf("%s: %w", path, err)
 		}
 	}

@@ -272,7 +272,7 @@ func (v *storeVerdict) tables() []output.Block {
 	}
 	images := output.NewTable(output.Column{Name: "IMAGE"}, output.Column{Name: "NAMES", Cut: 20}, output.Column{Name: "STATE"})
 	for _, img := range v.Images {
-		images.Add(img.ID[:min(12, len(img.ID))], strings.Join(img.Names, ", "), img.stateText())
+		images.Add(nodestore.ShortID(img.ID), strings.Join(img.Names, ", "), img.stateText())
 	}
 	return []output.Block{volumes, images}
 }

@@ -34,6 +34,14 @@ type Target struct {
 	Manifest *volume.Manifest
 }
 
+// RootHash returns the root hash that the store has for a volume of the target; empty: it has none, or does not know it.
+func (t *Target) RootHash(i int) string {
+	if t.Manifest == nil || t.Manifest.Volumes[i].Verity == nil {
+		return ""
+	}
+	return t.Manifest.Volumes[i].Verity.RootHash
+}
+
 // Find finds what an argument names.
 func Find(roots *nodestore.Roots, arg string) (*Target, error) {
 	paths := strings.Split(arg, ",")
