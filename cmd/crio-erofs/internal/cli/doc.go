@@ -3,9 +3,3 @@ package cli
 
 // Version of the program, for who asks and for registries.
 var Version = "dev"
-
-// Where CRI-O keeps images and containers if no configuration says otherwise.
-const (
-	DefaultGraphRoot = "/var/lib/containers/storage"
-	DefaultRunRoot   = "/run/containers/storage"
-)

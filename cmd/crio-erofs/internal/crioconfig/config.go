@@ -16,6 +16,13 @@ const (
 	DefaultListen = "/var/run/crio/crio.sock"
 )
 
+// Where CRI-O keeps images and containers if no configuration says otherwise (containers/storage v1.58,
+// types/default_store).
+const (
+	DefaultGraphRoot = "/var/lib/containers/storage"
+	DefaultRunRoot   = "/run/containers/storage"
+)
+
 // Config is what CRI-O goes by.
 type Config struct {
 	Crio
@@ -66,10 +73,10 @@ type NRI struct {
 }
 
 // defaults are CRI-O's, but for those of storage.conf (cri-o 1.34, pkg/config/config.go, DefaultConfig; nri v0.9,
-// pkg/adaptation; containers/storage v1.58, types/default_store).
+// pkg/adaptation).
 func defaults() *Config {
 	c := &Config{}
-	c.GraphRoot, c.RunRoot = "/var/lib/containers/storage", "/run/containers/storage"
+	c.GraphRoot, c.RunRoot = DefaultGraphRoot, DefaultRunRoot
 	c.API.Listen = DefaultListen
 	c.Runtime = Runtime{DefaultRuntime: "crun", HooksDir: []string{"/usr/share/containers/oci/hooks.d"}}
 	c.NRI = NRI{Enabled: true, Listen: "/var/run/nri/nri.sock", PluginDir: "/opt/nri/plugins",

@@ -9,7 +9,7 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"github.com/crio-erofs/crio-erofs/cmd/crio-erofs/internal/cli"
+	"github.com/crio-erofs/crio-erofs/cmd/crio-erofs/internal/crioconfig"
 	"github.com/crio-erofs/crio-erofs/cmd/internal/output"
 	"github.com/crio-erofs/crio-erofs/driver/measure"
 	"github.com/crio-erofs/crio-erofs/kata/expected"
@@ -145,7 +145,7 @@ func printVeritysetup(w io.Writer, images []*measure.Measurement) error {
 func printVirtualVolumes(w io.Writer, images []*measure.Measurement) error {
 	enc := json.NewEncoder(w)
 	for _, m := range images {
-		volumes, err := expected.VirtualVolumes(m, cli.DefaultGraphRoot)
+		volumes, err := expected.VirtualVolumes(m, crioconfig.DefaultGraphRoot)
 		if err != nil {
 			return err
 		}

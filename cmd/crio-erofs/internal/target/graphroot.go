@@ -9,7 +9,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/crio-erofs/crio-erofs/cmd/crio-erofs/internal/cli"
 	"github.com/crio-erofs/crio-erofs/cmd/crio-erofs/internal/crioconfig"
 	"github.com/crio-erofs/crio-erofs/cmd/crio-erofs/internal/nodestore"
 )
@@ -38,7 +37,7 @@ func complete(roots *nodestore.Roots) error {
 	}
 	c, err := (&crioconfig.Source{Getenv: os.Getenv}).Read()
 	if errors.Is(err, fs.ErrPermission) { // who looks at a volume as a file needs no store
-		c, err = &crioconfig.Config{Crio: crioconfig.Crio{GraphRoot: cli.DefaultGraphRoot, RunRoot: cli.DefaultRunRoot}}, nil
+		c, err = &crioconfig.Config{Crio: crioconfig.Crio{GraphRoot: crioconfig.DefaultGraphRoot, RunRoot: crioconfig.DefaultRunRoot}}, nil
 	}
 	if err != nil {
 		return fmt.Errorf("%w; --graphroot and --runroot say where the node's container storage is", err)
