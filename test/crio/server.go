@@ -105,9 +105,6 @@ func (s *Server) socket() string { return s.path("crio.sock") }
 // Dir returns the private folder.
 func (s *Server) Dir() string { return s.opts.Dir }
 
-// PID returns the id of CRI-O's process.
-func (s *Server) PID() int { return s.process.PID() }
-
 // GraphRoot returns the folder of the container store.
 func (s *Server) GraphRoot() string { return s.path("graphroot") }
 

@@ -56,9 +56,6 @@ func StartProcess(cmd *exec.Cmd, log string) (*Process, error) {
 // Done is closed when the process has ended.
 func (p *Process) Done() <-chan struct{} { return p.done }
 
-// PID returns the process's id.
-func (p *Process) PID() int { return p.cmd.Process.Pid }
-
 // Signal sends a signal. A process that has ended already is no error.
 func (p *Process) Signal(sig syscall.Signal) {
 	select {
