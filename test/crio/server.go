@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials/insecure"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 
@@ -22,6 +23,13 @@ import (
 
 // startTimeout bounds CRI-O's start. It asks the shim of every handler what it is, which takes emulated CPUs minutes.
 const startTimeout = 5 * time.Minute
+
+// connectParams has a client look for the socket as often as WaitFor asks, and not, as by default, a second after it was
+// not there (gRPC's connection-backoff.md). The time limit of an attempt is the default.
+var connectParams = grpc.ConnectParams{
+	Backoff:           backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1, MaxDelay: 50 * time.Millisecond},
+	MinConnectTimeout: 20 * time.Second,
+}
 
 // Options says how to run CRI-O.
 type Options struct {
@@ -211,7 +219,7 @@ func (s *Server) Disconnect() error {
 func (s *Server) connect(ctx context.Context, socket string) error {
 	var err error
 	s.conn, err = grpc.NewClient("unix://"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(16<<20)))
+		grpc.WithConnectParams(connectParams), grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(16<<20)))
 	if err != nil {
 		s.process.Stop(0)
 		return err
@@ -224,13 +232,15 @@ func (s *Server) connect(ctx context.Context, socket string) error {
 	return nil
 }
 
+// ready leaves out the network, for which CRI-O looks every half second: a pod that needs it waits for it (cri-o 1.34,
+// server/sandbox_network.go, waitForCNIPlugin).
 func (s *Server) ready(ctx context.Context) error {
 	resp, err := s.runtime.Status(ctx, &cri.StatusRequest{})
 	if err != nil {
 		return err
 	}
 	for _, c := range resp.GetStatus().GetConditions() {
-		if !c.GetStatus() {
+		if !c.GetStatus() && c.GetType() != cri.NetworkReady {
 			return fmt.Errorf("%s: %s: %s", c.GetType(), c.GetReason(), c.GetMessage())
 		}
 	}
