@@ -18,13 +18,9 @@ import (
 func TestCommand(t *testing.T) {
 	server := start(t, func(o *crio.Options) { o.StorageOptions = []string{"erofs.image_volume=copy"} })
 	ctx := timeout(t)
-	ref := push(t, images.Small)
-	must[string](t)(server.PullImage(ctx, ref))
+	ref := pull(t, server, images.Small)
 	pod := must[*crio.Pod](t)(server.RunPod(ctx, crio.PodOptions{}))
-	container := must[*crio.Container](t)(pod.CreateContainer(ctx, crio.ContainerOptions{Image: ref, Command: []string{"sleep", "1000"}}))
-	if err := container.Start(ctx); err != nil {
-		t.Fatal(err)
-	}
+	container := startSleeper(t, pod, ref)
 	run := func(args ...string) string {
 		t.Helper()
 		out := runCommand(t, append(args, "--graphroot", server.GraphRoot(), "--runroot", filepath.Join(server.Dir(), "runroot"))...)
@@ -117,13 +113,9 @@ func runCommand(t *testing.T, args ...string) string {
 func TestCommandSplit(t *testing.T) {
 	server := start(t, func(o *crio.Options) { o.ImageStore = true })
 	ctx := timeout(t)
-	ref := push(t, images.Small)
-	must[string](t)(server.PullImage(ctx, ref))
+	ref := pull(t, server, images.Small)
 	pod := must[*crio.Pod](t)(server.RunPod(ctx, crio.PodOptions{}))
-	container := must[*crio.Container](t)(pod.CreateContainer(ctx, crio.ContainerOptions{Image: ref, Command: []string{"sleep", "1000"}}))
-	if err := container.Start(ctx); err != nil {
-		t.Fatal(err)
-	}
+	container := startSleeper(t, pod, ref)
 	flags := []string{"--graphroot", server.GraphRoot(), "--images", server.ImageRoot(), "--runroot", filepath.Join(server.Dir(), "runroot")}
 	name := ref[strings.LastIndex(ref, "/")+1:]
 	if out := runCommand(t, append(flags, "store", "ls")...); !strings.Contains(out, name) || !strings.Contains(out, "1 host mount") {

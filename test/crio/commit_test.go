@@ -27,8 +27,7 @@ func TestCommit(t *testing.T) {
 	}
 	server := start(t)
 	ctx := timeout(t)
-	ref := push(t, images.Small)
-	must[string](t)(server.PullImage(ctx, ref))
+	ref := pull(t, server, images.Small)
 	pod := must[*crio.Pod](t)(server.RunPod(ctx, crio.PodOptions{}))
 	c := startSleeper(t, pod, ref)
 	change := "echo changed > /etc/motd && rm /etc/debian_version && mkdir /new && echo new > /new/file"

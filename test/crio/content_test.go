@@ -16,8 +16,7 @@ import (
 func TestContent(t *testing.T) {
 	server := start(t)
 	ctx := timeout(t)
-	ref := push(t, images.Debian)
-	must[string](t)(server.PullImage(ctx, ref))
+	ref := pull(t, server, images.Debian)
 	pod := must[*crio.Pod](t)(server.RunPod(ctx, crio.PodOptions{}))
 	c := must[*crio.Container](t)(pod.CreateContainer(ctx, crio.ContainerOptions{
 		Image: ref, Command: []string{"true"},

@@ -69,6 +69,14 @@ func push(t *testing.T, image images.Image) string {
 	return ref
 }
 
+// pull has CRI-O pull an image from the registry, and returns its reference.
+func pull(t *testing.T, server *crio.Server, image images.Image) string {
+	t.Helper()
+	ref := push(t, image)
+	must[string](t)(server.PullImage(timeout(t), ref))
+	return ref
+}
+
 // start starts a CRI-O of the test's own. At the test's end nothing of it may be left.
 func start(t *testing.T, change ...func(*crio.Options)) *crio.Server {
 	t.Helper()

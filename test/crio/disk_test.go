@@ -16,8 +16,7 @@ func TestVMDisk(t *testing.T) {
 		o.StorageOptions = append(o.StorageOptions, "erofs.rw_layer=ext4", "erofs.rw_size=64M")
 	})
 	ctx := timeout(t)
-	ref := push(t, images.Small)
-	must[string](t)(server.PullImage(ctx, ref))
+	ref := pull(t, server, images.Small)
 	set(t, server, "auto", kata.ModeLayer)
 	pod := must[*crio.Pod](t)(server.RunPod(ctx, crio.PodOptions{Handler: crio.HandlerVM}))
 	const fill = `head -c 100M /dev/zero > /large; echo $?; rm /large; echo room > /small && cat /small /etc/motd`

@@ -39,8 +39,7 @@ func TestGuard(t *testing.T) {
 		t.Skip("the containers' rootfs are not on the erofs driver")
 	}
 	server := start(t, func(o *crio.Options) { o.WithoutPlugin = true })
-	ref := push(t, images.Small)
-	must[string](t)(server.PullImage(timeout(t), ref))
+	ref := pull(t, server, images.Small)
 	checkRuns(t, server, crio.PodOptions{}, ref)
 	checkRuns(t, server, request(kata.ModeSharedFS), ref)
 	for _, mode := range []kata.Mode{kata.ModeImageVerity, kata.ModeLayer, kata.ModeGuestPull} {
@@ -55,8 +54,7 @@ func TestConfiguration(t *testing.T) {
 		t.Skip("the containers' rootfs are not on the erofs driver")
 	}
 	server := start(t)
-	ref := push(t, images.Small)
-	must[string](t)(server.PullImage(timeout(t), ref))
+	ref := pull(t, server, images.Small)
 	runc := crio.PodOptions{Handler: crio.HandlerRunc}
 	for _, step := range []struct{ config, want string }{
 		{"", ""},
@@ -79,8 +77,7 @@ func TestConfiguration(t *testing.T) {
 // TestVMPluginHangs stops the NRI plugin in its tracks. CRI-O waits for 2 s, drops it and goes on without it.
 func TestVMPluginHangs(t *testing.T) {
 	server := startVM(t)
-	ref := push(t, images.Small)
-	must[string](t)(server.PullImage(timeout(t), ref))
+	ref := pull(t, server, images.Small)
 	checkRuns(t, server, crio.PodOptions{Handler: crio.HandlerVM}, ref)
 	pid := pluginOf(t, server)
 	if err := unix.Kill(pid, unix.SIGSTOP); err != nil {

@@ -36,8 +36,7 @@ func TestHook(t *testing.T) {
 		t.Skip("the containers' rootfs are not on the erofs driver")
 	}
 	ctx := timeout(t)
-	ref := push(t, images.Small)
-	must[string](t)(server.PullImage(ctx, ref))
+	ref := pull(t, server, images.Small)
 	pod := must[*crio.Pod](t)(server.RunPod(ctx, crio.PodOptions{Annotations: stolen(t)}))
 	c := must[*crio.Container](t)(pod.CreateContainer(ctx, crio.ContainerOptions{Image: ref, Command: []string{"true"}}))
 	for key, value := range must[crio.Spec](t)(c.Spec(ctx)).Annotations {

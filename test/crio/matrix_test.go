@@ -27,8 +27,7 @@ const look = "cat /etc/motd; pwd; id -u; test -s /etc/hostname && echo named; to
 // sandbox comes out of the guest itself. TestVMModes has the same for runtime-rs's own dialect.
 func TestKata(t *testing.T) {
 	server := startVM(t, withImageVolumes)
-	ref := push(t, images.Small)
-	must[string](t)(server.PullImage(timeout(t), ref))
+	ref := pull(t, server, images.Small)
 	t.Run("raw-volume", func(t *testing.T) {
 		set(t, server, "raw-volume", kata.ModeLayerVerity)
 		pod := must[*crio.Pod](t)(server.RunPod(timeout(t), crio.PodOptions{Handler: crio.HandlerVM}))

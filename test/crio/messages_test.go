@@ -72,8 +72,7 @@ var attempts = []attempt{
 func TestMessages(t *testing.T) {
 	server := startVM(t, func(o *crio.Options) { o.StorageOptions = []string{"erofs.image_volume=off"} }) // on any file system
 	ctx := timeout(t)
-	ref := push(t, images.Small)
-	must[string](t)(server.PullImage(ctx, ref))
+	ref := pull(t, server, images.Small)
 	vm := must[*crio.Pod](t)(server.RunPod(ctx, crio.PodOptions{Handler: crio.HandlerVM}))
 	runc := must[*crio.Pod](t)(server.RunPod(ctx, crio.PodOptions{Handler: crio.HandlerRunc}))
 	var golden bytes.Buffer

@@ -76,8 +76,7 @@ func TestMetrics(t *testing.T) {
 	}
 	check(1, "crio_erofs_runtime_connected")
 	check(1, "crio_erofs_configuration_valid")
-	ref := push(t, images.Small)
-	must[string](t)(server.PullImage(ctx, ref))
+	ref := pull(t, server, images.Small)
 	families := scrape(t, server)
 	layers := value(families, "crio_erofs_volumes_made_total", "kind", "layer")
 	if stored := value(families, "crio_erofs_store_volumes"); layers < 2 || layers != stored {

@@ -24,8 +24,7 @@ func withImageVolumes(o *crio.Options) {
 func TestVMModes(t *testing.T) {
 	server := startVM(t, withImageVolumes)
 	ctx := timeout(t)
-	ref := push(t, images.Small)
-	must[string](t)(server.PullImage(ctx, ref))
+	ref := pull(t, server, images.Small)
 	pod := must[*crio.Pod](t)(server.RunPod(ctx, crio.PodOptions{Handler: crio.HandlerVM})) // contrib's configuration
 	containers := map[kata.Mode]*crio.Container{"": startSleeper(t, pod, ref)}
 	for _, mode := range []kata.Mode{kata.ModeLayerVerity, kata.ModeImage, kata.ModeLayer, kata.ModeImageVerity} {
@@ -49,8 +48,7 @@ func TestVMModes(t *testing.T) {
 func TestVMRequests(t *testing.T) {
 	server := startVM(t)
 	ctx := timeout(t)
-	ref := push(t, images.Small)
-	must[string](t)(server.PullImage(ctx, ref))
+	ref := pull(t, server, images.Small)
 	config := fmt.Sprintf("[handlers.%s]\nmodes = [\"image-verity\", \"layer-verity\"]\nallow = [\"layer\"]\n"+
 		"[handlers.%s]\nmodes = [\"layer-verity\"]\n", crio.HandlerVM, crio.HandlerVMLayer)
 	if err := server.SetConfig(config); err != nil {

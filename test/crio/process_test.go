@@ -11,8 +11,7 @@ import (
 func TestVMProcess(t *testing.T) {
 	server := startVM(t)
 	ctx := timeout(t)
-	ref := push(t, images.Small)
-	must[string](t)(server.PullImage(ctx, ref))
+	ref := pull(t, server, images.Small)
 	pod := must[*crio.Pod](t)(server.RunPod(ctx, crio.PodOptions{Handler: crio.HandlerVM}))
 	if err := pod.Probe(ctx, ref, t.TempDir()); err != nil {
 		t.Error(err)

@@ -18,8 +18,7 @@ import (
 func TestRestart(t *testing.T) {
 	server := start(t)
 	ctx := timeout(t)
-	ref := push(t, images.Small)
-	must[string](t)(server.PullImage(ctx, ref))
+	ref := pull(t, server, images.Small)
 	pod := must[*crio.Pod](t)(server.RunPod(ctx, crio.PodOptions{}))
 	c := startSleeper(t, pod, ref)
 	if r := must[crio.Result](t)(c.Exec(ctx, "sh", "-c", "echo kept > /note")); r.ExitCode != 0 {
@@ -60,8 +59,7 @@ func TestRestart(t *testing.T) {
 func TestReboot(t *testing.T) {
 	server := start(t)
 	ctx := timeout(t)
-	ref := push(t, images.Small)
-	must[string](t)(server.PullImage(ctx, ref))
+	ref := pull(t, server, images.Small)
 	pod := must[*crio.Pod](t)(server.RunPod(ctx, crio.PodOptions{}))
 	if _, _, err := pod.Run(ctx, crio.ContainerOptions{Image: ref, Command: []string{"true"}}); err != nil {
 		t.Fatal(err)
@@ -95,13 +93,23 @@ func TestReboot(t *testing.T) {
 	}
 }
 
-// startSleeper starts a container that does nothing until it is removed.
+// startSleeper starts a container that does nothing until it is told to end.
 func startSleeper(t *testing.T, pod *crio.Pod, ref string) *crio.Container {
 	t.Helper()
+	return startContainer(t, pod, ref, "sh", "-c", "trap exit TERM; sleep 1000 & wait")
+}
+
+// startHeavySleeper starts a container that does not end when it is told to, as a first process does not that has no
+// handler for SIGTERM (pid_namespaces(7)). Who stops it has to kill it, when its time is over.
+func startHeavySleeper(t *testing.T, pod *crio.Pod, ref string) *crio.Container {
+	t.Helper()
+	return startContainer(t, pod, ref, "sleep", "1000")
+}
+
+func startContainer(t *testing.T, pod *crio.Pod, ref string, command ...string) *crio.Container {
+	t.Helper()
 	ctx := timeout(t)
-	c := must[*crio.Container](t)(pod.CreateContainer(ctx, crio.ContainerOptions{
-		Image: ref, Command: []string{"sleep", "1000"},
-	}))
+	c := must[*crio.Container](t)(pod.CreateContainer(ctx, crio.ContainerOptions{Image: ref, Command: command}))
 	if err := c.Start(ctx); err != nil {
 		t.Fatal(err)
 	}

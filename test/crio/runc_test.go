@@ -12,8 +12,7 @@ import (
 func TestRunc(t *testing.T) {
 	server := start(t)
 	ctx := timeout(t)
-	ref := push(t, images.Small)
-	must[string](t)(server.PullImage(ctx, ref))
+	ref := pull(t, server, images.Small)
 	pod := must[*crio.Pod](t)(server.RunPod(ctx, crio.PodOptions{}))
 
 	_, result, err := pod.Run(ctx, crio.ContainerOptions{
@@ -33,23 +32,13 @@ func TestRunc(t *testing.T) {
 		t.Errorf("exit code is %d, want 7", result.ExitCode)
 	}
 
-	sleeper := must[*crio.Container](t)(pod.CreateContainer(ctx, crio.ContainerOptions{
-		Image: ref, Command: []string{"sleep", "1000"},
-	}))
-	if err := sleeper.Start(ctx); err != nil {
-		t.Fatal(err)
-	}
+	sleeper := startHeavySleeper(t, pod, ref)
 	written := must[crio.Result](t)(sleeper.Exec(ctx, "sh", "-c",
 		"echo changed > /etc/motd && rm /etc/debian_version && mkdir /new && cat /etc/motd"))
 	if written.Stdout != "changed\n" || written.ExitCode != 0 {
 		t.Errorf("writing in the container: %+v", written)
 	}
-	other := must[*crio.Container](t)(pod.CreateContainer(ctx, crio.ContainerOptions{
-		Image: ref, Command: []string{"sleep", "1000"},
-	}))
-	if err := other.Start(ctx); err != nil {
-		t.Fatal(err)
-	}
+	other := startSleeper(t, pod, ref)
 	if r := must[crio.Result](t)(other.Exec(ctx, "sh", "-c", "cat /etc/motd; test -e /etc/debian_version")); r.ExitCode != 0 ||
 		!strings.HasPrefix(r.Stdout, "This file") {
 		t.Errorf("one container sees what another wrote: %+v", r)

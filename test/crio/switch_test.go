@@ -59,8 +59,7 @@ func TestStoreVersion(t *testing.T) {
 	}
 	server := start(t)
 	ctx := timeout(t)
-	ref := push(t, images.Small)
-	must[string](t)(server.PullImage(ctx, ref))
+	ref := pull(t, server, images.Small)
 	server.Terminate()
 	path := filepath.Join(server.GraphRoot(), "erofs/store.json")
 	old := must[[]byte](t)(os.ReadFile(path))
@@ -92,8 +91,7 @@ func TestStoreVersion(t *testing.T) {
 func TestUsage(t *testing.T) {
 	server := start(t)
 	ctx := timeout(t)
-	ref := push(t, images.Small)
-	must[string](t)(server.PullImage(ctx, ref))
+	ref := pull(t, server, images.Small)
 	pod := must[*crio.Pod](t)(server.RunPod(ctx, crio.PodOptions{}))
 	c := startSleeper(t, pod, ref)
 	before := written(ctx, t, c)

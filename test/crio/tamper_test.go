@@ -63,8 +63,7 @@ func TestKataTamper(t *testing.T) {
 		standIn := must[env.StandIn](t)(env.BuildStandIn(t.Context()))
 		writeProgram(t, filepath.Join(dir, "wrapper"), fmt.Sprintf(wrapper, dir, standIn.Shim))
 	})
-	ref := push(t, images.Small)
-	must[string](t)(server.PullImage(timeout(t), ref))
+	ref := pull(t, server, images.Small)
 	for _, dialect := range []string{"auto", "raw-volume"} {
 		set(t, server, dialect, kata.ModeLayerVerity)
 		pod := must[*crio.Pod](t)(server.RunPod(timeout(t), crio.PodOptions{Handler: crio.HandlerVM}))

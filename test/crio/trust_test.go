@@ -25,8 +25,7 @@ func TestEnforce(t *testing.T) {
 		t.Skip("the containers' rootfs are not on the erofs driver")
 	}
 	server := start(t)
-	ref := push(t, images.Small)
-	must[string](t)(server.PullImage(timeout(t), ref))
+	ref := pull(t, server, images.Small)
 	right := measureImage(t, ref)
 	wrong := measureImage(t, ref)
 	wrong.Layers[1].Verity.RootHash = strings.Repeat("0", 64)

@@ -18,8 +18,7 @@ import (
 func TestUserNamespace(t *testing.T) {
 	server := start(t)
 	ctx := timeout(t)
-	ref := push(t, images.Small)
-	must[string](t)(server.PullImage(ctx, ref))
+	ref := pull(t, server, images.Small)
 	volumes := entries(t, server, "volumes")
 
 	ids := &cri.IDMapping{HostId: 200000, ContainerId: 0, Length: 65536}

@@ -36,8 +36,7 @@ func startVM(t *testing.T, change ...func(*crio.Options)) *crio.Server {
 func TestVM(t *testing.T) {
 	server := startVM(t)
 	ctx := timeout(t)
-	ref := push(t, images.Small)
-	must[string](t)(server.PullImage(ctx, ref))
+	ref := pull(t, server, images.Small)
 	pod := must[*crio.Pod](t)(server.RunPod(ctx, crio.PodOptions{Handler: crio.HandlerVM}))
 	c, result, err := pod.Run(ctx, crio.ContainerOptions{
 		Image:   ref,
@@ -52,7 +51,7 @@ func TestVM(t *testing.T) {
 	if !strings.Contains(result.Stderr, "No such file") || !strings.HasSuffix(result.Stderr, "note\n") {
 		t.Errorf("stderr is %q", result.Stderr)
 	}
-	sleeper := startSleeper(t, pod, ref)
+	sleeper := startHeavySleeper(t, pod, ref)
 	if r := must[crio.Result](t)(sleeper.Exec(ctx, "sh", "-c", "echo w > /new && cat /new; exit 3")); r.ExitCode != 3 ||
 		r.Stdout != "w\n" {
 		t.Errorf("exec: %+v", r)
@@ -135,8 +134,7 @@ func checkLower(t *testing.T, info agentapi.GuestInfo, mountPoint, device string
 func TestVMRestart(t *testing.T) {
 	server := startVM(t)
 	ctx := timeout(t)
-	ref := push(t, images.Small)
-	must[string](t)(server.PullImage(ctx, ref))
+	ref := pull(t, server, images.Small)
 	pod := must[*crio.Pod](t)(server.RunPod(ctx, crio.PodOptions{Handler: crio.HandlerVM}))
 	c := startSleeper(t, pod, ref)
 	server.Kill()
@@ -157,8 +155,7 @@ func TestVMRestart(t *testing.T) {
 func TestVMRefuses(t *testing.T) {
 	server := startVM(t)
 	ctx := timeout(t)
-	ref := push(t, images.Small)
-	must[string](t)(server.PullImage(ctx, ref))
+	ref := pull(t, server, images.Small)
 	pod := must[*crio.Pod](t)(server.RunPod(ctx, crio.PodOptions{Handler: crio.HandlerVM}))
 
 	// Ours are overwritten, whoever wrote them. CRI-O's own on the container alone could be replaced, by kubelet.
