@@ -13,13 +13,13 @@ import (
 // TestVMDisk: with erofs.rw_layer=ext4 a container writes to a disk of the host's, unless its mode promises verity.
 func TestVMDisk(t *testing.T) {
 	server := startVM(t, withImageVolumes, func(o *crio.Options) {
-		o.StorageOptions = append(o.StorageOptions, "erofs.rw_layer=ext4", "erofs.rw_size=64M")
+		o.StorageOptions = append(o.StorageOptions, "erofs.rw_layer=ext4", "erofs.rw_size=16M")
 	})
 	ctx := timeout(t)
 	ref := pull(t, server, images.Small)
 	set(t, server, "auto", kata.ModeLayer)
 	pod := must[*crio.Pod](t)(server.RunPod(ctx, crio.PodOptions{Handler: crio.HandlerVM}))
-	const fill = `head -c 100M /dev/zero > /large; echo $?; rm /large; echo room > /small && cat /small /etc/motd`
+	const fill = `head -c 24M /dev/zero > /large; echo $?; rm /large; echo room > /small && cat /small /etc/motd`
 	for mode, disk := range map[kata.Mode]bool{kata.ModeLayer: true, kata.ModeImage: true, kata.ModeImageVerity: false} {
 		_, result, err := pod.Run(ctx, crio.ContainerOptions{Image: ref, Command: []string{"sh", "-c", fill},
 			Annotations: map[string]string{kata.AnnotationRequest: string(mode)}})

@@ -60,7 +60,7 @@ func TestKataTamper(t *testing.T) {
 	dir := t.TempDir()
 	server := startVM(t, withImageVolumes, func(o *crio.Options) {
 		o.Env = append(o.Env, "CRIO_EROFS_REAL_SHIM="+filepath.Join(dir, "wrapper"))
-		standIn := must[env.StandIn](t)(env.BuildStandIn(t.Context()))
+		standIn := must[env.StandIn](t)(builtStandIn())
 		writeProgram(t, filepath.Join(dir, "wrapper"), fmt.Sprintf(wrapper, dir, standIn.Shim))
 	})
 	ref := pull(t, server, images.Small)

@@ -1,12 +1,14 @@
 package crio_test
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/crio-erofs/crio-erofs/driver/volume"
@@ -18,6 +20,9 @@ import (
 	"github.com/crio-erofs/crio-erofs/test/standin/agentapi"
 )
 
+// builtStandIn builds the stand-in for Kata once for all tests.
+var builtStandIn = sync.OnceValues(func() (env.StandIn, error) { return env.BuildStandIn(context.Background()) })
+
 // startVM starts a CRI-O with the VM handler.
 func startVM(t *testing.T, change ...func(*crio.Options)) *crio.Server {
 	t.Helper()
@@ -27,7 +32,7 @@ func startVM(t *testing.T, change ...func(*crio.Options)) *crio.Server {
 	if _, err := exec.LookPath("qemu-system-x86_64"); err != nil {
 		t.Skip(err)
 	}
-	standIn := must[env.StandIn](t)(env.BuildStandIn(t.Context()))
+	standIn := must[env.StandIn](t)(builtStandIn())
 	return start(t, append(change, func(o *crio.Options) { o.StandIn = &standIn })...)
 }
 
