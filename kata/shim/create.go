@@ -24,6 +24,9 @@ const pauseImage = "pause"
 
 // decider answers what the rootfs of a container is.
 type decider struct {
+	// sandbox is the id of the pod's sandbox.
+	sandbox string
+
 	// handler returns the configuration of the pod's runtime handler, as it is now.
 	handler func() (modes.Handler, error)
 
@@ -62,6 +65,9 @@ func (d *decider) rootfs(c createRequest) (decision, error) {
 	}
 	config, err := readBundleConfig(c.bundle)
 	if err != nil {
+		return decision{}, err
+	}
+	if err := checkPod(d.sandbox, c, config); err != nil {
 		return decision{}, err
 	}
 	h, err := d.handler()

@@ -15,6 +15,7 @@ import (
 // decider has the handler of a fixture and a runtime-rs that verifies.
 func (f *fixture) decider() *decider {
 	return &decider{
+		sandbox:   f.annotations()[annotationSandboxID],
 		handler:   func() (modes.Handler, error) { return f.handler, nil },
 		runtime:   func() (identity, error) { return identity{program: "/shim", kind: kindRust, version: "4.1.0"}, nil },
 		mounts:    func() (hostMounts, error) { return mountsOf(0) },

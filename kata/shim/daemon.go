@@ -130,6 +130,7 @@ func newLog() *logrus.Entry {
 // run serves until the real shim is gone, then removes everything that belongs to it.
 func (d *daemon) run(watch *net.UnixConn) error {
 	dec := &decider{
+		sandbox:   d.state.Sandbox,
 		handler:   func() (modes.Handler, error) { return loadHandler(d.state.Handler) },
 		runtime:   newVersionAsker(d.state.RealShim, d.state.RealPID, d.log).identity,
 		mounts:    func() (hostMounts, error) { return mountsOf(d.state.RealPID) },

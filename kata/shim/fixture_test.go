@@ -28,10 +28,13 @@ type fixture struct {
 	handler  modes.Handler
 }
 
-// newFixture makes a container with n volumes, which are as the driver makes them.
+// newFixture makes a container with n volumes, which are as the driver makes them. A sandbox is that of its own pod.
 func newFixture(t testing.TB, dir, id, containerType, sandbox string, n int) *fixture {
 	t.Helper()
 	f := &fixture{t: t, dir: dir, id: id, bundle: filepath.Join(dir, "run", id, "userdata")}
+	if containerType == containerTypeSandbox {
+		sandbox = id
+	}
 	f.handler, _ = (&modes.Config{}).Handler("kata-erofs")
 	f.handler.Modes = []kata.Mode{kata.ModeLayerVerity} // image-verity comes first by default
 	f.manifest = volume.Manifest{Version: volume.ManifestVersion, ID: id,
@@ -46,7 +49,7 @@ func newFixture(t testing.TB, dir, id, containerType, sandbox string, n int) *fi
 		"root": map[string]any{"path": f.manifest.MountPoint},
 		"annotations": map[string]string{
 			annotationContainerType:          containerType,
-			"io.kubernetes.cri-o.SandboxID":  sandbox,
+			annotationSandboxID:              sandbox,
 			"io.kubernetes.cri-o.MountPoint": f.manifest.MountPoint,
 			"io.kubernetes.cri-o.ImageName":  "example.org/busybox:1",
 		},

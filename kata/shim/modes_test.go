@@ -114,14 +114,15 @@ func TestGuestPull(t *testing.T) {
 		t.Errorf("CRI-O's mount: %+v, %v; want it to stay", got, err)
 	}
 	for kind, image := range map[string]string{"container": "example.org/busybox:1", containerTypeSandbox: "pause"} {
-		f.annotations()[annotationContainerType] = kind
+		f := newFixture(t, t.TempDir(), "ctr", kind, "pod", 1)
+		f.allow(kata.ModeGuestPull)
 		f.settle(kind)
 		got, err := f.decide()
 		if err != nil || len(got) != 1 || got[0].Type != "fuse.nydus-overlayfs" || got[0].Source != "" {
 			t.Fatalf("%s: %+v, %v", kind, got, err)
 		}
 		v, err := kata.DecodeVirtualVolume(strings.TrimPrefix(got[0].Options[0], "io.katacontainers.volume="))
-		if err != nil || v.Source != image || v.ImagePull.Metadata["io.kubernetes.cri-o.SandboxID"] != "pod" {
+		if err != nil || v.Source != image || v.ImagePull.Metadata[annotationContainerType] != kind {
 			t.Errorf("%s: %+v, %v; want image %s and the annotations", kind, v, err, image)
 		}
 	}

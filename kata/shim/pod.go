@@ -49,7 +49,7 @@ type podState struct {
 	RealShim    string `json:"real_shim"`    // the program
 	RealPID     int    `json:"real_pid"`     // of its daemon, 0 if unknown
 	Handler     string `json:"handler"`      // the pod's runtime handler
-	StartedFor  string `json:"started_for"`  // the container whose start made the proxy, for people
+	Sandbox     string `json:"sandbox"`      // the pod's sandbox, by CRI-O's word: its start made the real shim
 	Events      string `json:"events"`       // path of the socket for the real shim's events; "": it has no such
 }
 
@@ -175,8 +175,8 @@ func (p *pod) readState() (*podState, error) {
 	if err := json.Unmarshal(b, s); err != nil {
 		return nil, fmt.Errorf("%s: %w", p.path(stateFile), err)
 	}
-	if !strings.HasPrefix(s.RealAddress, unixScheme+"/") {
-		return nil, fmt.Errorf("%s: real_address %q", p.path(stateFile), s.RealAddress)
+	if !strings.HasPrefix(s.RealAddress, unixScheme+"/") || s.Sandbox == "" {
+		return nil, fmt.Errorf("%s: real_address %q, sandbox %q", p.path(stateFile), s.RealAddress, s.Sandbox)
 	}
 	return s, nil
 }

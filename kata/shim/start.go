@@ -49,7 +49,8 @@ func start(handler, program string, args []string, id string) (string, error) {
 	return "", err
 }
 
-// ensureProxy returns the address of the proxy before a real shim, and starts it unless it runs.
+// ensureProxy returns the address of the proxy before a real shim, and starts it unless it runs. Whose real shim that is
+// only a sandbox's start can tell, which makes it: a container's may have been led to any, see checkPod.
 func ensureProxy(handler, program, realAddress, id string, offer *eventsOffer) (string, error) {
 	p, err := lockPod(podDir(runDir(), realAddress))
 	if err != nil {
@@ -60,20 +61,25 @@ func ensureProxy(handler, program, realAddress, id string, offer *eventsOffer) (
 		defer p.unlock()
 		return p.address(), err
 	}
-	state := &podState{RealAddress: realAddress, RealShim: program, RealPID: shimPID(), Handler: handler, StartedFor: id,
-		Events: offer.path}
-	old, err := p.readState()
-	if err == nil && state.RealPID == 0 {
-		state.RealPID, state.Events = old.RealPID, old.Events
+	state, unknown := p.readState()
+	if pid := shimPID(); pid > 0 {
+		state = &podState{RealAddress: realAddress, RealShim: program, RealPID: pid, Handler: handler, Sandbox: id,
+			Events: offer.path}
+	} else if unknown != nil {
+		err = fmt.Errorf("no pod of this address is known (%w): is it gone, or not of a handler of crio-erofs? Delete the pod", unknown)
 	}
-	if err := p.startDaemon(state, offer.listener); err != nil && old == nil {
+	if err == nil {
+		err = p.startDaemon(state, offer.listener)
+	}
+	switch {
+	case err == nil:
+		defer p.unlock()
+		return p.address(), nil
+	case unknown != nil:
 		return "", errors.Join(err, p.remove())
-	} else if err != nil {
-		p.unlock() // the next container of the pod may have more luck
-		return "", err
 	}
-	defer p.unlock()
-	return p.address(), nil
+	p.unlock() // the next container of the pod may have more luck
+	return "", err
 }
 
 // shimPID returns the pid that a real shim's start left in the bundle when it made a daemon, else 0.

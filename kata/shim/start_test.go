@@ -263,7 +263,7 @@ func TestContainerOfDeadPod(t *testing.T) {
 	_, _, c := r.pod("pod")
 	r.shutdown(c, "pod")
 	r.eventually("all gone", func() bool { return len(r.processes()) == 0 })
-	if out, err := r.start(r.fixture("ctr", "pod")); err == nil || !strings.Contains(err.Error(), "real shim: dial unix") {
+	if out, err := r.start(r.fixture("ctr", "pod")); err == nil || !strings.Contains(err.Error(), "no pod of this address is known") {
 		t.Errorf("%q, %v", out, err)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -88,16 +89,31 @@ func startDaemon(sandbox string) {
 
 func socket(sandbox string) string { return filepath.Join(os.Getenv(envDir), sandbox+".sock") }
 
-// sandboxID finds the sandbox as Kata does, in the annotations of the bundle's configuration.
+// sandboxID finds the sandbox as Kata does, in the annotations of the bundle's configuration: the Go runtime looks for
+// containerd's keys before CRI-O's (src/runtime/pkg/oci/utils.go), runtime-rs after them (src/libs/kata-types/src/k8s.rs).
 func sandboxID() (id string, isSandbox bool) {
 	b, err := os.ReadFile("config.json")
 	must(err)
 	var config struct{ Annotations map[string]string }
 	must(json.Unmarshal(b, &config))
-	if config.Annotations["io.kubernetes.cri-o.ContainerType"] == "sandbox" {
+	types := []string{"io.kubernetes.cri-o.ContainerType", "io.kubernetes.cri.container-type"}
+	ids := []string{"io.kubernetes.cri-o.SandboxID", "io.kubernetes.cri.sandbox-id"}
+	if strings.Contains(os.Getenv(envVersion), "Golang") {
+		slices.Reverse(types)
+		slices.Reverse(ids)
+	}
+	first := func(keys []string) string {
+		for _, k := range keys {
+			if v, ok := config.Annotations[k]; ok {
+				return v
+			}
+		}
+		return ""
+	}
+	if first(types) == "sandbox" {
 		return flagValue("-id"), true
 	}
-	return config.Annotations["io.kubernetes.cri-o.SandboxID"], false
+	return first(ids), false
 }
 
 func flagValue(name string) string {
