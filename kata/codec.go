@@ -41,6 +41,15 @@ func marshal(v any) ([]byte, error) {
 
 // decode reads v, a pointer to a struct, from base64 of JSON, and returns the paths of the fields that were there.
 func decode(s string, v any) (present map[string]bool, err error) {
+	b, err := fromBase64(s)
+	if err != nil {
+		return nil, err
+	}
+	return unmarshal(b, v)
+}
+
+// fromBase64 takes one form only: readers differ about all others.
+func fromBase64(s string) ([]byte, error) {
 	if len(s) > maxEncoded {
 		return nil, fmt.Errorf("%d bytes; at most %d are accepted", len(s), maxEncoded)
 	}
@@ -50,9 +59,9 @@ func decode(s string, v any) (present map[string]bool, err error) {
 	}
 	b, err := base64.StdEncoding.Strict().DecodeString(s)
 	if err != nil {
-		return nil, fmt.Errorf("base64: %w", err)
+		return nil, fmt.Errorf("base64: %w; want the standard alphabet, with padding", err)
 	}
-	return unmarshal(b, v)
+	return b, nil
 }
 
 // unmarshal reads v, a pointer, from JSON, as strictly as checkKeys.

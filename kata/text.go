@@ -77,19 +77,20 @@ func parseItem(key, value string) (item Item, err error) {
 	return item, err
 }
 
-// looksLikeVolume tells the two types apart by the field that only one of them has.
+// looksLikeVolume tells the two types apart by the fields that only one of them has.
 func looksLikeVolume(value string) (bool, error) {
-	b, err := base64.StdEncoding.DecodeString(value)
+	b, err := fromBase64(value)
 	if err != nil {
-		return false, fmt.Errorf("neither JSON nor base64 nor a line with %sN, %sN, %s or %s: base64: %w",
+		return false, fmt.Errorf("neither JSON nor base64 nor a line with %sN, %sN, %s or %s: %w",
 			AnnotationVolumePrefix, AnnotationExtraOptionPrefix, VolumeOption, ExtraOptionOption, err)
 	}
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(b, &fields); err != nil {
 		return false, fmt.Errorf("base64 of something that is no JSON object: %w", err)
 	}
-	_, ok := fields["volume_type"]
-	return ok, nil
+	_, typed := fields["volume_type"]
+	_, hasFS := fields["fs_type"] // fs_version in an ExtraOption
+	return typed || hasFS, nil
 }
 
 // parseObject takes a JSON object for what its keys say.

@@ -47,6 +47,8 @@ func TestParseText(t *testing.T) {
 func TestParseTextErrors(t *testing.T) {
 	for text, want := range map[string]string{
 		" ":                                     "nothing to decode",
+		strings.Repeat("A", 700000):             "700000 bytes; at most 524288 are accepted",
+		`{"source":"/a","fs_type":"erofs"}`:     `decode KataVirtualVolume: volume_type ""`,
 		"hello":                                 "neither JSON nor base64 nor a line with io.katacontainers.volume.N",
 		b64("hello"):                            "base64 of something that is no JSON object",
 		b64(`{"a":"b"}`):                        "a is not a known field",

@@ -69,7 +69,8 @@ const (
 	ignoredByGo = "ignored: parsed and logged, no disk is made, the container fails on an empty root " +
 		"(virtcontainers/container.go createVirtualVolumeDevices, fs_share_linux.go shareRootFilesystemWithVirtualVolume)"
 	refusedByRS = "refused, \"unsupported type\" (resource/src/rootfs/virtual_volume.rs)"
-	readByNydus = "only with virtio-fs-nydus: nydusd serves the image (virtcontainers/nydusd.go parseExtraOption)"
+	nydusInGo   = "only with virtio-fs-nydus: nydusd serves the image (virtcontainers/nydusd.go parseExtraOption)"
+	nydusInRS   = "only with virtio-fs: nydusd serves the image (resource/src/rootfs/nydus_rootfs.rs)"
 	noReader    = "nobody reads it: the RFC's block types never came to Kata"
 	fromUs      = "the shim compares it with the manifest and attaches the manifest's volume in the real shim's dialect " +
 		"(docs/shim.md)"
@@ -95,8 +96,8 @@ var volumeKnowledge = map[kata.VolumeType]knowledge{
 
 // optionKnowledge is of the RFC's types.
 var optionKnowledge = map[kata.OptionType]knowledge{
-	kata.OptionNydusImageFS:    {"a nydus image over virtio-fs", readByNydus, readByNydus, notOurs},
-	kata.OptionNydusImageFSOld: {"a nydus image over virtio-fs, as nydus-snapshotter writes it", readByNydus, readByNydus, notOurs},
+	kata.OptionNydusImageFS:    {"a nydus image over virtio-fs", nydusInGo, nydusInRS, notOurs},
+	kata.OptionNydusImageFSOld: {"a nydus image over virtio-fs, as nydus-snapshotter writes it", nydusInGo, nydusInRS, notOurs},
 	kata.OptionNydusImageBlock: {"a nydus image on a disk", noReader, noReader, notOurs},
 	kata.OptionNydusLayerBlock: {"a nydus layer on a disk", noReader, noReader, notOurs},
 	kata.OptionRawImageBlock:   {"one disk with the whole image", noReader, noReader, fromUs},

@@ -28,7 +28,7 @@ ExtraOption of confidential-containers#137 and Kata's KataVirtualVolume, both ba
 // optionText says what decode and explain take.
 const optionText = `TEXT is what there is: the value as it stands in an annotation or mount option, its JSON, a line with one or more
 of "io.katacontainers.volume.N: VALUE", "io.katacontainers.volume=VALUE" and their like, a whole mount option line, a
-JSON object of annotations, or an OCI configuration (config.json). Without TEXT it is read from standard input.`
+JSON object of annotations, or an OCI configuration (config.json). Without TEXT, or if it is -, it is read from standard input.`
 
 func newOptionDecodeCommand() *cobra.Command {
 	return &cobra.Command{
@@ -66,7 +66,7 @@ const maxOptionInput = 32 << 20
 
 func readItems(stdin io.Reader, args []string) ([]kata.Item, error) {
 	text := strings.Join(args, "")
-	if len(args) == 0 {
+	if len(args) == 0 || text == "-" {
 		b, err := io.ReadAll(io.LimitReader(stdin, maxOptionInput+1))
 		if err != nil {
 			return nil, err

@@ -36,7 +36,7 @@ func TestOptionRoundTrip(t *testing.T) {
 		for _, text := range katatest.GoodVolumes {
 			out, err := option(t, text, "encode", "--as", form, "-")
 			encoded := must(t, out, err)
-			out, err = option(t, "", "decode", encoded)
+			out, err = option(t, encoded, "decode", "-")
 			decoded := must(t, out, err)
 			out, err = option(t, decoded, "encode", "--as", form, "-")
 			if again := must(t, out, err); again != encoded {
