@@ -175,6 +175,15 @@ func TestVMRefuses(t *testing.T) {
 	checkAnnotations(t, must[crio.Spec](t)(c.Spec(ctx)))
 	checkGuest(t, pod, c)
 
+	// On a sandbox CRI-O lets a pod's author write over CRI-O's own: this one would be a container in the VM of the first.
+	_, err = server.RunPod(ctx, crio.PodOptions{Handler: crio.HandlerVM, Annotations: map[string]string{
+		"io.kubernetes.cri-o.ContainerType": "container", "io.kubernetes.cri-o.SandboxID": pod.ID,
+	}})
+	if err == nil || !strings.Contains(err.Error(), "would get into the VM of pod "+pod.ID) {
+		t.Errorf("a sandbox in the VM of another: %v", err)
+	}
+	checkGuest(t, pod, c)
+
 	// A volume whose sidecar names another root hash is not passed on.
 	sidecars, err := filepath.Glob(filepath.Join(server.GraphRoot(), "erofs/volumes/*", volume.VerityFileName))
 	if err != nil || len(sidecars) < 2 {
