@@ -30,6 +30,16 @@ func (c *Configuration) Trust() *trust.Dir {
 	return c.trust
 }
 
+// Prepare begins with what the first container would have to wait for otherwise, in the background: on a node that enforces
+// trust, the index of what it trusts. The runtime waits 2 s for an answer, and then goes on without one.
+func (c *Configuration) Prepare() {
+	config, err := modes.Load(c.Path)
+	if err != nil || !config.Enforces() {
+		return // For says what is wrong
+	}
+	go c.Trust().Index()
+}
+
 // For returns the configuration to decide with about a container of a runtime handler.
 //
 // A damaged file is an error for the handlers of this project: those whose name says so, and those that the file named

@@ -58,6 +58,7 @@ func (p *Plugin) Configure(_ context.Context, settings, runtime, version string)
 		p.unusable = hooks.Refuse(hooks.ReasonSettings, fmt.Errorf("settings of the NRI plugin (/etc/nri/conf.d): %w", err))
 		logrus.WithError(p.unusable).Error("containers of handlers with EROFS volumes are refused")
 	}
+	p.Configuration.Prepare()
 	p.serveMetrics()
 	p.Metrics.Connected(true)
 	logrus.WithFields(logrus.Fields{"runtime": runtime, "version": version}).Info("connected to the runtime")

@@ -77,6 +77,24 @@ func (c *Config) Handler(name string) (h Handler, ours bool) {
 	return c.defaultHandler(name), IsOurs(name)
 }
 
+// Enforces says whether any handler's images are held against what the node trusts.
+func (c *Config) Enforces() bool {
+	if c.Enforce.enforces() {
+		return true
+	}
+	for _, h := range c.Handlers {
+		if h.Enforces() {
+			return true
+		}
+	}
+	return false
+}
+
+// Enforces says whether the handler's images are held against what the node trusts.
+func (h *Handler) Enforces() bool { return h.Enforce.enforces() }
+
+func (e Enforce) enforces() bool { return e == EnforceWarn || e == EnforceRequire }
+
 // IsOurs says whether a handler's name has the word "erofs" in it, as the names of handlers with this project's shim
 // do: kata-erofs, kata-qemu-erofs, kata-erofs-guest-pull.
 func IsOurs(handler string) bool {

@@ -25,7 +25,7 @@ var ErrNotMeasured = fmt.Errorf("%w", ErrUntrusted)
 
 // Enforce is Check as a runtime handler's configuration wants it: an error means that the container must not be created.
 func (d *Dir) Enforce(ctx context.Context, h *modes.Handler, m *volume.Manifest, mode kata.Mode, imageID string) error {
-	if h.Enforce != modes.EnforceWarn && h.Enforce != modes.EnforceRequire {
+	if !h.Enforces() {
 		return nil
 	}
 	err := d.Check(ctx, m, mode, imageID)

@@ -51,11 +51,9 @@ func (d *Dir) of(ctx context.Context, img *image) (entries, problems []*Entry, e
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	now := make(map[string]indexed, len(paths))
+	d.look(paths)
 	for _, path := range paths {
-		f := d.lookAt(path)
-		now[path] = f
-		if f.configDigest != "" && !f.isOf(img) {
+		if f := d.index[path]; f.configDigest != "" && !f.isOf(img) {
 			continue
 		}
 		e := readEntry(ctx, path, keys)
@@ -66,8 +64,28 @@ func (d *Dir) of(ctx context.Context, img *image) (entries, problems []*Entry, e
 			entries = append(entries, e)
 		}
 	}
-	d.index = now
 	return entries, problems, nil
+}
+
+// Index looks at all files ahead of the first Check, which takes a second for thousands of them. What is wrong with one is
+// for Check to say.
+func (d *Dir) Index() {
+	paths, err := listFiles(d.path, ".json")
+	if err != nil {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.look(paths)
+}
+
+// look brings the index up to date; the caller holds mu.
+func (d *Dir) look(paths []string) {
+	now := make(map[string]indexed, len(paths))
+	for _, path := range paths {
+		now[path] = d.lookAt(path)
+	}
+	d.index = now
 }
 
 // lookAt returns what a file is of, without reading one again that has not changed.

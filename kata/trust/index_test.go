@@ -2,6 +2,7 @@ package trust_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -63,6 +64,28 @@ func TestDirMemory(t *testing.T) {
 	runtime.KeepAlive(d)
 }
 
+// TestIndex: what was looked at ahead counts no longer when it has changed.
+func TestIndex(t *testing.T) {
+	d := manyMeasurements(t, 3)
+	d.Index()
+	mine := filepath.Join(d.Path(), "2.json")
+	b, err := os.ReadFile(mine)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(mine); err != nil {
+		t.Fatal(err)
+	}
+	m := measurement(2)
+	if err := d.Check(t.Context(), manifest(m), kata.ModeImageVerity, imageID(m)); !errors.Is(err, trust.ErrNotMeasured) {
+		t.Errorf("with its file away: %v", err)
+	}
+	write(t, filepath.Join(d.Path(), "new.json"), b)
+	if err := d.Check(t.Context(), manifest(m), kata.ModeImageVerity, imageID(m)); errors.Is(err, trust.ErrNotMeasured) {
+		t.Errorf("with its file back: %v", err)
+	}
+}
+
 // BenchmarkCheck is what a container costs on a node with 1000 measurements: its index is there, or it is not; its image
 // was measured, or it was not.
 func BenchmarkCheck(b *testing.B) {
@@ -75,6 +98,11 @@ func BenchmarkCheck(b *testing.B) {
 	b.Run("first", func(b *testing.B) {
 		for b.Loop() {
 			check(b, trust.NewDir(d.Path(), d.KeysPath()), measurement(7))
+		}
+	})
+	b.Run("index", func(b *testing.B) {
+		for b.Loop() {
+			trust.NewDir(d.Path(), d.KeysPath()).Index()
 		}
 	})
 	for name, m := range map[string]*measure.Measurement{"again": measurement(7), "unmeasured": measurement(5000)} {
