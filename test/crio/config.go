@@ -2,6 +2,7 @@ package crio
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"os"
 	"os/exec"
@@ -109,7 +110,7 @@ func (s *Server) writeConfig() error {
 		vm["runtime_path"] = filepath.Join(s.path("shims"), shimName(name))
 		vm["runtime_root"] = s.path("vm")
 		if s.opts.Kata != nil {
-			vm["runtime_config_path"] = s.opts.Kata.Config
+			vm["runtime_config_path"] = cmp.Or(s.opts.Kata.Configs[name], s.opts.Kata.Config)
 		}
 	}
 	if handlers[HandlerRunc], err = s.runcHandler(); err != nil {

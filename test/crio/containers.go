@@ -148,11 +148,19 @@ func (c *Container) Running(ctx context.Context) (bool, error) {
 	return resp.GetStatus().GetState() == cri.ContainerState_CONTAINER_RUNNING, nil
 }
 
-// Remove stops and removes the container.
-func (c *Container) Remove(ctx context.Context) error {
-	request := &cri.StopContainerRequest{ContainerId: c.ID, Timeout: stopTimeout}
+// Stop ends the container, by force if it is still there after so many seconds.
+func (c *Container) Stop(ctx context.Context, timeout int64) error {
+	request := &cri.StopContainerRequest{ContainerId: c.ID, Timeout: timeout}
 	if _, err := c.server.runtime.StopContainer(ctx, request); err != nil {
 		return fmt.Errorf("stop container %s: %w", c.ID, err)
+	}
+	return nil
+}
+
+// Remove stops and removes the container.
+func (c *Container) Remove(ctx context.Context) error {
+	if err := c.Stop(ctx, stopTimeout); err != nil {
+		return err
 	}
 	if _, err := c.server.runtime.RemoveContainer(ctx, &cri.RemoveContainerRequest{ContainerId: c.ID}); err != nil {
 		return fmt.Errorf("remove container %s: %w", c.ID, err)

@@ -19,16 +19,9 @@ func TestVMDisk(t *testing.T) {
 	ref := pull(t, server, images.Small)
 	set(t, server, "auto", kata.ModeLayer)
 	pod := must[*crio.Pod](t)(server.RunPod(ctx, crio.PodOptions{Handler: crio.HandlerVM}))
-	const fill = `head -c 24M /dev/zero > /large; echo $?; rm /large; echo room > /small && cat /small /etc/motd`
 	for mode, disk := range map[kata.Mode]bool{kata.ModeLayer: true, kata.ModeImage: true, kata.ModeImageVerity: false} {
-		_, result, err := pod.Run(ctx, crio.ContainerOptions{Image: ref, Command: []string{"sh", "-c", fill},
-			Annotations: map[string]string{kata.AnnotationRequest: string(mode)}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		want := map[bool]string{true: "1", false: "0"}[disk] + "\nroom\n" + motd
-		if full := strings.Contains(result.Stderr, "No space left on device"); full != disk || result.Stdout != want {
-			t.Errorf("%s: %+v", mode, result)
+		if err := pod.ProbeDisk(ctx, ref, request(mode).Annotations, disk); err != nil {
+			t.Errorf("%s: %v", mode, err)
 		}
 	}
 	info, err := pod.GuestInfo(ctx)

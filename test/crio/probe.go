@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
@@ -51,6 +52,85 @@ func (p *Pod) Probe(ctx context.Context, image, dir string) error {
 	want := fmt.Sprintf(probeAnswer, p.config.GetHostname())
 	if result.Stdout != want || result.Stderr != "" || result.ExitCode != 9 {
 		return fmt.Errorf("a container with environment, directory, user and volumes left %+v; want %q", result, want)
+	}
+	return nil
+}
+
+// lifeScript ends with a status of its own when it is asked to.
+const lifeScript = `trap 'echo bye; exit 5' TERM; echo here; echo there >&2; while :; do sleep 0.1; done`
+
+// ProbeLife starts a container on a read-only root, runs commands in it at once, asks it to end, and kills one that does
+// not heed that.
+func (p *Pod) ProbeLife(ctx context.Context, image string) error {
+	c, err := p.CreateContainer(ctx, ContainerOptions{Image: image, Command: []string{"sh", "-c", lifeScript}, ReadOnly: true})
+	if err != nil {
+		return err
+	}
+	if err := c.Start(ctx); err != nil {
+		return err
+	}
+	results := make(chan error)
+	for i := range 3 {
+		go func() { results <- c.probeExec(ctx, i) }()
+	}
+	for range 3 {
+		err = errors.Join(err, <-results)
+	}
+	if err != nil {
+		return err
+	}
+	if err := c.probeEnd(ctx, 30, Result{ExitCode: 5, Stdout: "here\nbye\n", Stderr: "there\n", Reason: "Error"}); err != nil {
+		return err
+	}
+	c, err = p.CreateContainer(ctx, ContainerOptions{Image: image, Command: []string{"sh", "-c", `trap "" TERM; sleep 1000`}})
+	if err != nil {
+		return err
+	}
+	return errors.Join(c.Start(ctx), c.probeEnd(ctx, stopTimeout, Result{ExitCode: 137, Reason: "Error"}))
+}
+
+// probeExec runs a command that cannot write to the root.
+func (c *Container) probeExec(ctx context.Context, status int) error {
+	script := fmt.Sprintf("{ echo x > /new; } 2>&1; echo note >&2; exit %d", status)
+	r, err := c.Exec(ctx, "sh", "-c", script)
+	if err != nil {
+		return err
+	}
+	if r.ExitCode != status || r.Stderr != "note\n" || !strings.HasSuffix(r.Stdout, "Read-only file system\n") {
+		return fmt.Errorf("%q in a container with a read-only root left %+v", script, r)
+	}
+	return nil
+}
+
+// probeEnd stops a container and compares what it left.
+func (c *Container) probeEnd(ctx context.Context, timeout int64, want Result) error {
+	if err := c.Stop(ctx, timeout); err != nil {
+		return err
+	}
+	got, err := c.Wait(ctx)
+	if err == nil && got != want {
+		err = fmt.Errorf("a container that was stopped left %+v; want %+v", got, want)
+	}
+	return err
+}
+
+// diskScript writes more than the disk of a container has room for, and after that as much as it has.
+const diskScript = `head -c 24M /dev/zero > /large; echo $?; rm /large; echo room > /small && cat /small`
+
+// ProbeDisk runs a container that wants to write 24 MiB. Where it writes to a smaller disk that has to end with ENOSPC.
+func (p *Pod) ProbeDisk(ctx context.Context, image string, annotations map[string]string, disk bool) error {
+	_, r, err := p.Run(ctx, ContainerOptions{
+		Image: image, Command: []string{"sh", "-c", diskScript}, Annotations: annotations,
+	})
+	if err != nil {
+		return err
+	}
+	want := "0\nroom\n"
+	if disk {
+		want = "1\nroom\n"
+	}
+	if full := strings.Contains(r.Stderr, "No space left on device"); full != disk || r.Stdout != want {
+		return fmt.Errorf("a container that writes 24 MiB left %+v", r)
 	}
 	return nil
 }

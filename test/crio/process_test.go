@@ -16,6 +16,9 @@ func TestVMProcess(t *testing.T) {
 	if err := pod.Probe(ctx, ref, t.TempDir()); err != nil {
 		t.Error(err)
 	}
+	if err := pod.ProbeLife(ctx, ref); err != nil {
+		t.Error(err)
+	}
 	for _, script := range []string{crio.OOMFirst, crio.OOMChild} {
 		if err := pod.ProbeOOM(ctx, ref, script); err != nil {
 			t.Errorf("%s: %v", script, err)

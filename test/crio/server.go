@@ -72,6 +72,8 @@ type Options struct {
 type Kata struct {
 	Shim   string // path of its containerd-shim-kata-v2
 	Config string // path of the configuration file that it is to use
+
+	Configs map[string]string // other configuration files, by handler
 }
 
 // Server is a running CRI-O.

@@ -4,12 +4,14 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"slices"
@@ -65,7 +67,7 @@ func newCommand() *cobra.Command {
 	flags.StringVar(&o.runtime, "runtime", "", "run this runtime only: rust or golang")
 	flags.StringVar(&o.format, "format", "table", "table or json")
 	flags.StringArrayVar(&o.only, "only", nil, "run the cases whose names begin so; may be repeated")
-	flags.StringVar(&o.keep, "keep", "", "folder to keep logs in")
+	flags.StringVar(&o.keep, "keep", "", "folder to keep CRI-O's and Kata's logs in")
 	flags.IntVar(&o.memory, "outer-memory", 6144, "MiB of memory of the outer VM, where one is needed")
 	flags.IntVar(&o.guest, "guest-memory", 512, "MiB of memory of each of Kata's VMs")
 	flags.StringVar(&o.settings, "settings", "", "more of Kata's configuration, as TOML")
@@ -171,16 +173,43 @@ func (o *options) runOutside(ctx context.Context) ([]matrix.Result, error) {
 	for _, only := range o.only {
 		args = append(args, "--only", only)
 	}
+	const logs = outer.ScratchDir + "/logs"
+	if o.keep != "" {
+		args = append(args, "--keep", logs)
+	}
 	var out strings.Builder
 	code, err := vm.Run(ctx, outer.Request{Args: args, Env: os.Environ(), Dir: root}, &out, os.Stderr)
 	if err != nil {
 		return nil, err
+	}
+	if o.keep != "" {
+		if err := copyLogs(ctx, vm, logs, o.keep); err != nil {
+			return nil, err
+		}
 	}
 	var results []matrix.Result
 	if err := json.Unmarshal([]byte(out.String()), &results); err != nil {
 		return nil, fmt.Errorf("the run in the outer VM ended with %d and without results: %w", code, err)
 	}
 	return results, nil
+}
+
+// copyLogs copies the logs of a folder in the VM, one for each runtime, to a folder of this machine.
+func copyLogs(ctx context.Context, vm *outer.VM, from, to string) error {
+	if err := os.MkdirAll(to, 0o755); err != nil {
+		return err
+	}
+	var archive bytes.Buffer
+	pack := outer.Request{Args: []string{"sh", "-c", "tar -c */*.log"}, Env: os.Environ(), Dir: from}
+	if _, err := vm.Run(ctx, pack, &archive, os.Stderr); err != nil {
+		return fmt.Errorf("logs of the outer VM: %w", err)
+	}
+	unpack := exec.CommandContext(ctx, "tar", "-x", "-C", to)
+	unpack.Stdin = &archive
+	if out, err := unpack.CombinedOutput(); err != nil {
+		return fmt.Errorf("logs of the outer VM: %w: %s", err, out)
+	}
+	return nil
 }
 
 func print(w io.Writer, format string, results []matrix.Result) error {

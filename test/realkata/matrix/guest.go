@@ -56,9 +56,9 @@ func checkDevices(s sight, volumes []volume.ManifestVolume) error {
 	return nil
 }
 
-// checkPlain wants an overlay of as many volumes, and no dm-verity device.
-func checkPlain(s sight, volumes []volume.ManifestVolume) error {
-	if len(s.names) > 0 {
+// checkPlain wants an overlay of as many volumes, and no dm-verity device but those that were there before.
+func checkPlain(s sight, volumes []volume.ManifestVolume, before []string) error {
+	if len(s.names) != len(before) {
 		return fmt.Errorf("the guest has device mapper's %q, where no verity is asked for", s.names)
 	}
 	return checkLowers(s, len(volumes))

@@ -52,6 +52,7 @@ const caseTimeout = 15 * time.Minute
 type bench struct {
 	opts     Options
 	registry string
+	editor   *crio.ManifestEditor // runs as Kata's shim
 	server   *crio.Server
 }
 
@@ -60,6 +61,14 @@ func Run(ctx context.Context, opts Options) (results []Result, err error) {
 	b := &bench{opts: opts}
 	config, err := opts.Runtime.PrivateConfig(filepath.Join(opts.Dir, "kata"), opts.MemoryMiB, opts.Settings)
 	if err != nil {
+		return nil, err
+	}
+	sharing, err := opts.Runtime.PrivateConfig(filepath.Join(opts.Dir, "sharing"), opts.MemoryMiB, install.Sharing,
+		opts.Settings)
+	if err != nil {
+		return nil, err
+	}
+	if b.editor, err = crio.NewManifestEditor(opts.Dir, opts.Runtime.Shim); err != nil {
 		return nil, err
 	}
 	stopJournal, err := keepLogs(filepath.Join(opts.Dir, "kata.log"))
@@ -77,16 +86,18 @@ func Run(ctx context.Context, opts Options) (results []Result, err error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, copies := range []bool{false, true} {
+	for _, st := range stores {
 		var selected []testCase
 		for _, c := range cases(opts.Runtime) {
-			if c.copies == copies && opts.wants(c.name) {
+			if c.store == st.name && opts.wants(c.name) {
 				selected = append(selected, c)
 			}
 		}
 		more, err := b.tryAll(ctx, selected, crio.Options{
-			Dir: filepath.Join(opts.Dir, "c"), Registry: registry.Address, PauseImage: pause,
-			StorageOptions: storageOptions[copies], Kata: &crio.Kata{Shim: opts.Runtime.Shim, Config: config},
+			Dir: filepath.Join(opts.Dir, string(st.name)), Registry: registry.Address, PauseImage: pause,
+			StorageOptions: append(slices.Clone(storageOptions), st.options...), Kata: &crio.Kata{
+				Shim: b.editor.Program(), Config: config, Configs: map[string]string{crio.HandlerVMLayer: sharing},
+			},
 		})
 		results = append(results, more...)
 		if err != nil {
@@ -96,20 +107,32 @@ func Run(ctx context.Context, opts Options) (results []Result, err error) {
 	return results, nil
 }
 
-// storageOptions are the driver's, by whether every image gets a volume of its own. Without that it depends on the
-// store's file system: contrib's options ask for reflinks.
-var storageOptions = map[bool][]string{
-	false: {"erofs.layout=aligned", "erofs.verity=on", "erofs.mount=auto", "erofs.image_volume=off"},
-	true:  {"erofs.layout=aligned", "erofs.verity=on", "erofs.mount=auto", "erofs.image_volume=copy"},
+// storageOptions are the driver's in all stores.
+var storageOptions = []string{"erofs.layout=aligned", "erofs.verity=on", "erofs.mount=auto"}
+
+// storeName names a store that cases run on. It is a short one, as sockets are below it.
+type storeName string
+
+const (
+	storeLayers storeName = "l" // no image has a volume of its own
+	storeImages storeName = "i" // every image has one: a copy, which needs no reflinks
+	storeDisks  storeName = "d" // as images, and what containers without verity write goes to disks of 16 MiB
+)
+
+// stores are the stores, each with a CRI-O of its own, in the order in which they are used.
+var stores = []struct {
+	name    storeName
+	options []string
+}{
+	{storeLayers, []string{"erofs.image_volume=off"}},
+	{storeImages, []string{"erofs.image_volume=copy"}},
+	{storeDisks, []string{"erofs.image_volume=copy", "erofs.rw_layer=ext4", "erofs.rw_size=16M"}},
 }
 
 // tryAll runs cases on one CRI-O.
 func (b *bench) tryAll(ctx context.Context, selected []testCase, opts crio.Options) (results []Result, err error) {
 	if len(selected) == 0 {
 		return nil, nil
-	}
-	if selected[0].copies {
-		opts.Dir += "i"
 	}
 	if b.server, err = crio.Start(ctx, opts); err != nil {
 		return nil, err
@@ -156,7 +179,7 @@ func (b *bench) pod(ctx context.Context, images ...string) (*crio.Pod, []string,
 func (b *bench) close() error {
 	if b.opts.Keep {
 		if log, err := os.ReadFile(b.server.LogFile()); err == nil {
-			if err := os.WriteFile(filepath.Join(b.opts.Dir, "crio.log"), log, 0o644); err != nil {
+			if err := os.WriteFile(filepath.Join(b.opts.Dir, "crio-"+filepath.Base(b.server.Dir())+".log"), log, 0o644); err != nil {
 				logrus.Warn(err)
 			}
 		}
