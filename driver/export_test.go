@@ -14,7 +14,12 @@ import (
 func UseMountString(d graphdriver.Driver) { d.(*Driver).appendLowers = false }
 
 // Home returns where a driver's store is.
-func Home(d graphdriver.Driver) string { return d.(*Driver).home }
+func Home(d graphdriver.Driver) string {
+	if s, ok := d.(*split); ok {
+		return s.home
+	}
+	return d.(*Driver).home
+}
 
 // Shifting makes a driver work as where the kernel cannot map the ids of mounts, and returns why it could not before;
 // empty: it can.

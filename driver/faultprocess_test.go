@@ -1,22 +1,18 @@
 package driver_test
 
 import (
-	"bytes"
+	"bufio"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strings"
-	"time"
 
 	graphdriver "github.com/containers/storage/drivers"
 	"github.com/containers/storage/pkg/reexec"
-	"github.com/moby/sys/mountinfo"
 
 	"github.com/crio-erofs/crio-erofs/driver"
 	"github.com/crio-erofs/crio-erofs/test/trap"
@@ -112,7 +108,7 @@ func readDiff(d graphdriver.Driver, id, parent string) error {
 // faultProcess does everything in acts with each of its calls failing in turn. After each time the store and the
 // process have to have what they had before, and an error must have come out, or the work be done all the same.
 func faultProcess(root string, options []string) error {
-	s := newSabotage()
+	s := newSabotage(root)
 	if err := trap.Arm(true); err != nil {
 		return err
 	}
@@ -164,7 +160,7 @@ func (a *act) sweep(s *sabotage, d graphdriver.Driver, root string, options []st
 	if _, _, err := a.once(s, d, 0); err != nil { // so that the first time makes no difference
 		return fmt.Errorf("%s: %w", a.name, err)
 	}
-	before, err := belongings(root)
+	before, err := s.belongings()
 	if err != nil {
 		return err
 	}
@@ -182,17 +178,17 @@ func (a *act) sweep(s *sabotage, d graphdriver.Driver, root string, options []st
 		}
 		left := err
 		if err == nil {
-			left = sameBelongings(before, root)
+			left = sameBelongings(before, s.belongings)
 			if left != nil {
 				// If it could not see what is in use, it looks again when a container stops.
 				late++
 				left = errors.Join((&step{"start", "next", "base", 0}).take(d), d.Put("next"), d.Remove("next"),
-					sameBelongings(before, root))
+					sameBelongings(before, s.belongings))
 			}
 			if left != nil && failed != nil && a.removes {
 				swept++
 				_, err := openDriver(root, options...)
-				left = errors.Join(err, sameBelongings(before, root))
+				left = errors.Join(err, sameBelongings(before, s.belongings))
 			}
 		}
 		if left != nil {
@@ -216,79 +212,52 @@ func (a *act) sweep(s *sabotage, d graphdriver.Driver, root string, options []st
 	return nil
 }
 
-// belongings lists what a store and this process have: files, mounts, loop devices, descriptors and goroutines.
-func belongings(root string) (map[string]int, error) {
-	has := map[string]int{"goroutines": runtime.NumGoroutine()}
+// sabotage is saboteur's other end, in the process.
+type sabotage struct {
+	root    string
+	answers *bufio.Scanner
+}
+
+func newSabotage(root string) *sabotage {
+	answers := bufio.NewScanner(os.Stdin)
+	answers.Buffer(nil, 1<<20)
+	return &sabotage{root, answers}
+}
+
+func (s *sabotage) order(format string, args ...any) (answer string, err error) {
+	if _, err := fmt.Printf(format+"\n", args...); err != nil {
+		return "", err
+	}
+	if !s.answers.Scan() {
+		return "", errors.Join(errors.New("the test is gone"), s.answers.Err())
+	}
+	return s.answers.Text(), nil
+}
+
+// on runs f and has its nth call fail. It returns that call; empty if f has fewer.
+func (s *sabotage) on(nth int, f func() error) (call string, failed, err error) {
+	if _, err := s.order("arm %d", nth); err != nil {
+		return "", nil, err
+	}
+	failed = f()
+	call, err = s.order("off")
+	return call, failed, err
+}
+
+// belongings lists what this process has, see there.
+func (s *sabotage) belongings() (map[string]int, error) {
+	goroutines := runtime.NumGoroutine()
 	if err := letGo(); err != nil {
 		return nil, err
 	}
-	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		has["file "+path]++
-		if rel, _ := filepath.Rel(root, path); strings.HasPrefix(rel, "erofs/mounts/") || entry.Name() == "merged" {
-			return filepath.SkipDir
-		}
-		return nil
-	})
+	answer, err := s.order("look %d", os.Getpid())
 	if err != nil {
 		return nil, err
 	}
-	mounts, err := mountinfo.GetMounts(mountinfo.PrefixFilter(root))
-	if err != nil {
-		return nil, err
+	has := map[string]int{}
+	if err := json.Unmarshal([]byte(answer), &has); err != nil {
+		return nil, fmt.Errorf("%s: %w", answer, err)
 	}
-	for _, m := range mounts {
-		has["mount "+m.Mountpoint]++
-	}
-	loops, err := filepath.Glob("/sys/block/loop*/loop/backing_file")
-	if err != nil {
-		return nil, err
-	}
-	for _, loop := range loops {
-		if b, err := os.ReadFile(loop); err == nil && bytes.HasPrefix(b, []byte(root)) {
-			has["loop device of "+strings.TrimSpace(string(b))]++
-		}
-	}
-	fds, err := os.ReadDir("/proc/self/fd")
-	for _, fd := range fds {
-		if target, err := os.Readlink("/proc/self/fd/" + fd.Name()); err == nil {
-			has["descriptor of "+target]++
-		}
-	}
-	return has, err
-}
-
-// sameBelongings waits a little for what ends by itself: goroutines, and loop devices.
-func sameBelongings(want map[string]int, root string) error {
-	for deadline := time.Now().Add(300 * time.Millisecond); ; time.Sleep(5 * time.Millisecond) {
-		got, err := belongings(root)
-		if err != nil {
-			return err
-		}
-		got["goroutines"] = max(got["goroutines"], want["goroutines"]) // some may have ended
-		if maps.Equal(got, want) {
-			return nil
-		}
-		if err := differences(want, got); time.Now().After(deadline) || strings.Contains(err.Error(), "file /") {
-			return err // files do not go away by themselves
-		}
-	}
-}
-
-func differences(want, got map[string]int) error {
-	var lines []string
-	for what, n := range got {
-		if n != want[what] {
-			lines = append(lines, fmt.Sprintf("%s: %d instead of %d", what, n, want[what]))
-		}
-	}
-	for what, n := range want {
-		if _, ok := got[what]; !ok {
-			lines = append(lines, fmt.Sprintf("%s: gone (%d)", what, n))
-		}
-	}
-	slices.Sort(lines)
-	return errors.New(strings.Join(lines, "; "))
+	has[goroutinesKey] = goroutines
+	return has, nil
 }

@@ -2,10 +2,9 @@ package driver_test
 
 import (
 	"bufio"
-	"errors"
+	"encoding/json"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -28,6 +27,7 @@ func TestFaults(t *testing.T) {
 		{"ext4", ext4, nil},
 		{"loop", ext4, []string{"erofs.mount=loop"}},
 		{"image", xfs, nil},
+		{"split", twoDisks, nil},
 	} {
 		t.Run(mode.name, func(t *testing.T) {
 			s := &saboteur{root: mode.disk(t)}
@@ -71,14 +71,16 @@ type saboteur struct {
 }
 
 // obey does what the process says on its standard output: "arm N" has the Nth call from then on fail, "off" no more. The
-// answer to the latter is the call that failed, or nothing.
+// answer to the latter is the call that failed, or nothing. "look PID" is answered with what the process has.
 func (s *saboteur) obey(orders io.Reader, answers io.Writer) {
 	lines := bufio.NewScanner(orders)
 	for lines.Scan() {
 		s.mu.Lock()
-		answer := ""
-		if n, err := fmt.Sscanf(lines.Text(), "arm %d", &s.target); n == 1 && err == nil {
+		answer, pid := "", 0
+		if n, _ := fmt.Sscanf(lines.Text(), "arm %d", &s.target); n == 1 {
 			s.armed, s.calls, s.hit = true, 0, ""
+		} else if n, _ := fmt.Sscanf(lines.Text(), "look %d", &pid); n == 1 {
+			answer = s.look(pid)
 		} else {
 			s.armed, answer = false, s.hit
 		}
@@ -87,6 +89,19 @@ func (s *saboteur) obey(orders io.Reader, answers io.Writer) {
 			return
 		}
 	}
+}
+
+// look answers a process that asks what it has, as JSON. It could look itself, but each of its calls takes long.
+func (s *saboteur) look(pid int) string {
+	has, err := belongingsOf(s.root, pid)
+	if err != nil {
+		return err.Error()
+	}
+	b, err := json.Marshal(has)
+	if err != nil {
+		return err.Error()
+	}
+	return string(b)
 }
 
 func (s *saboteur) decide(c *trap.Call) trap.Verdict {
@@ -106,28 +121,3 @@ func (s *saboteur) decide(c *trap.Call) trap.Verdict {
 	s.hit = fmt.Sprintf("%s: %v", c, errno)
 	return trap.Fail(errno)
 }
-
-// saboteur's other end, in the process.
-type sabotage struct{ answers *bufio.Scanner }
-
-func (s *sabotage) order(format string, args ...any) (answer string, err error) {
-	if _, err := fmt.Printf(format+"\n", args...); err != nil {
-		return "", err
-	}
-	if !s.answers.Scan() {
-		return "", errors.Join(errors.New("the test is gone"), s.answers.Err())
-	}
-	return s.answers.Text(), nil
-}
-
-// on runs f and has its nth call fail. It returns that call; empty if f has fewer.
-func (s *sabotage) on(nth int, f func() error) (call string, failed, err error) {
-	if _, err := s.order("arm %d", nth); err != nil {
-		return "", nil, err
-	}
-	failed = f()
-	call, err = s.order("off")
-	return call, failed, err
-}
-
-func newSabotage() *sabotage { return &sabotage{bufio.NewScanner(os.Stdin)} }

@@ -95,8 +95,23 @@ func cleanUp(t testing.TB, root string) {
 	})
 }
 
+// imagesDir is where a root has a store for images alone, if it has one.
+const imagesDir = "images"
+
+// roots returns the roots of which one consists: itself, and that for images if it has one.
+func roots(root string) []string {
+	if images := filepath.Join(root, imagesDir); exists(images) {
+		return []string{root, images}
+	}
+	return []string{root}
+}
+
 func openDriver(root string, options ...string) (graphdriver.Driver, error) {
-	d, err := graphdriver.GetDriver(driver.Name, graphdriver.Options{Root: root, DriverOptions: options})
+	o := graphdriver.Options{Root: root, DriverOptions: options}
+	if images := filepath.Join(root, imagesDir); exists(images) {
+		o.ImageStore = images
+	}
+	d, err := graphdriver.GetDriver(driver.Name, o)
 	if err == nil {
 		opened.Lock()
 		defer opened.Unlock()

@@ -38,6 +38,29 @@ func ext4(t testing.TB) string {
 	return fstest.FileSystem(t, 256<<20, "mkfs.ext4", "-q")
 }
 
+// twoDisks makes a root that has images on a file system of their own.
+func twoDisks(t testing.TB) string {
+	t.Helper()
+	root, disk := ext4(t), xfs(t)
+	images := filepath.Join(root, imagesDir)
+	if err := os.Mkdir(images, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount(disk, images, "", unix.MS_BIND, ""); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(images, 0); err != nil {
+			t.Errorf("unmount %s: %v", images, err)
+		}
+	})
+	// Or what is mounted there would be so on the disk's other mount, too.
+	if err := unix.Mount("", images, "", unix.MS_PRIVATE, ""); err != nil {
+		t.Fatal(err)
+	}
+	return root
+}
+
 // tmpfs makes a file system whose files the kernel mounts through loop devices only.
 func tmpfs(t testing.TB) string {
 	t.Helper()

@@ -36,6 +36,7 @@ func TestKilledAnywhere(t *testing.T) {
 		{"ext4", ext4, nil},
 		{"loop", ext4, []string{"erofs.mount=loop"}},
 		{"image", xfs, nil},
+		{"split", twoDisks, nil},
 		{"tarfs", ext4, []string{"erofs.layout=tarfs", "erofs.verity=off"}},
 	}
 	for i, mode := range modes {
@@ -93,11 +94,13 @@ func (n *node) live(kills int) {
 			n.forget(id)
 		}
 	}
-	for _, dir := range []string{"layers", "volumes", "mounts", "tmp"} {
-		wantNames(n.t, n.root, dir, 0)
-	}
-	if left := mountsIn(n.t, n.root, ""); len(left) != 0 {
-		n.t.Errorf("%d mounts left", len(left))
+	for _, root := range roots(n.root) {
+		for _, dir := range []string{"layers", "volumes", "mounts", "tmp"} {
+			wantNames(n.t, root, dir, 0)
+		}
+		if left := mountsIn(n.t, root, ""); len(left) != 0 {
+			n.t.Errorf("%d mounts left", len(left))
+		}
 	}
 }
 
