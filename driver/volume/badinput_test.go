@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -227,4 +228,21 @@ func TestNotAFile(t *testing.T) {
 		}
 	}
 	wantNames(t, dir, "fifo", "link")
+}
+
+// TestStalledSource finds a tar bad whose source stands still: Build does not wait for more of it.
+func TestStalledSource(t *testing.T) {
+	out, err := os.Create(filepath.Join(t.TempDir(), volume.FileName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	r, w := io.Pipe()
+	go func() { _, _ = w.Write(bytes.Repeat([]byte("no tar "), 1<<16)) }() // as much as is read at once, and no more
+	if _, err := volume.Build(out, r, volume.BuildOptions{}); err == nil || !strings.Contains(err.Error(), "tar") {
+		t.Fatalf("error %v", err)
+	}
+	if _, writeErr := w.Write([]byte("more")); writeErr == nil || !strings.Contains(writeErr.Error(), "tar") {
+		t.Errorf("who writes learns %v", writeErr)
+	}
 }

@@ -37,13 +37,13 @@ func (o *BuildOptions) fill() error {
 }
 
 // Build reads a layer's uncompressed tar to the end of the stream and writes a volume to out, which must be empty. It
-// does not sync out. On an error out's content is of no use.
-func Build(out *os.File, layer io.Reader, opts BuildOptions) (*Description, error) {
+// does not sync out. On an error out's content is of no use, and a layer that is an *io.PipeReader is closed with it.
+func Build(out *os.File, layer io.Reader, opts BuildOptions) (_ *Description, err error) {
 	if err := opts.fill(); err != nil {
 		return nil, err
 	}
 	w := opts.imageWriter(layer)
-	defer w.in.close()
+	defer func() { w.in.close(err) }()
 	w.out, w.written = out, out
 	if !opts.NoVerity {
 		w.leaves = &verity.Leaves{SpoolDir: filepath.Dir(out.Name())}

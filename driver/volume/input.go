@@ -159,20 +159,25 @@ func (in *input) compute(slabs <-chan *slab) {
 
 // sum returns the digest of everything. The input must have been read to its end.
 func (in *input) sum() [sha256.Size]byte {
-	in.close()
+	in.close(nil)
 	sum := <-in.digest
 	in.digest <- sum // for the next one who asks
 	return sum
 }
 
-// close ends the goroutines. If one of them is reading, close waits until it has read something.
-func (in *input) close() {
+// close ends the goroutines; cause is why before the end of the tar. One may be waiting for a source that stands still: a
+// pipe, as from containers/storage, is closed, and who writes to it learns the cause. With other readers close waits
+// until something was read, for nobody may use them any longer then.
+func (in *input) close(cause error) {
 	select {
 	case <-in.stop:
 		return
 	default:
 	}
 	close(in.stop)
+	if pipe, ok := in.r.(*io.PipeReader); ok && cause != nil {
+		_ = pipe.CloseWithError(cause) // always nil
+	}
 	in.reader.Wait()
 	if in.hash != nil {
 		close(in.hash)

@@ -40,7 +40,7 @@ func Measure(layer io.Reader, opts BuildOptions, tempDir string) (d *Description
 		}
 	}()
 	w := opts.imageWriter(layer)
-	defer w.in.close()
+	defer func() { w.in.close(err) }()
 	w.out = discard{}
 	if !opts.NoVerity {
 		m.leaves = &verity.Leaves{SpoolDir: tempDir}
