@@ -31,12 +31,7 @@ func writeJSON(path string, v any, mode os.FileMode, how durability) (err error)
 	}
 	b = append(b, '\n')
 	if how == fleeting {
-		err := writeFile(path, b, mode, os.O_EXCL, false)
-		if err == nil {
-			return nil
-		}
-		if !errors.Is(err, fs.ErrExist) {
-			_ = os.Remove(path)
+		if err := writeFile(path, b, mode, os.O_EXCL, false); !errors.Is(err, fs.ErrExist) {
 			return err
 		}
 	}

@@ -84,3 +84,6 @@ func (f *Freeing) Close(file *os.File) { f.freeing.close(file) }
 
 // Wait waits until that is done.
 func (f *Freeing) Wait() { f.freeing.wait() }
+
+// WriteFleeting writes a file whose loss does not matter.
+func WriteFleeting(path string, v any) error { return writeJSON(path, v, 0o600, fleeting) }

@@ -34,7 +34,8 @@ func readFile(path string) ([]byte, error) {
 	}
 }
 
-// writeFile writes a file that flag, O_TRUNC or O_EXCL, is about, and gives it the mode, whatever the umask.
+// writeFile writes a file that flag, O_TRUNC or O_EXCL, is about, and gives it the mode, whatever the umask. With O_EXCL
+// an error leaves no file, and one that was there alone.
 func writeFile(path string, b []byte, mode os.FileMode, flag int, sync bool) (err error) {
 	fd, err := openFile(path, unix.O_WRONLY|unix.O_CREAT|flag, uint32(mode))
 	if err != nil {
@@ -45,8 +46,12 @@ func writeFile(path string, b []byte, mode os.FileMode, flag int, sync bool) (er
 		if closed := unix.Close(fd); err == nil {
 			err = closed
 		}
-		if err != nil {
-			err = &os.PathError{Op: op, Path: path, Err: err}
+		if err == nil {
+			return
+		}
+		err = &os.PathError{Op: op, Path: path, Err: err}
+		if flag == os.O_EXCL {
+			_ = os.Remove(path)
 		}
 	}()
 	var st unix.Stat_t
