@@ -11,13 +11,13 @@ import (
 
 // Reader looks at a store that a running CRI-O uses. It takes no lock, mounts nothing and changes nothing.
 type Reader struct {
-	driver Driver // of which only what reads records is used
+	driver *Driver // of which only what reads records is used
 }
 
 // NewReader returns a reader of the store at home, <graphroot>/erofs. Images may have layers in additional image stores,
 // whose graph roots are given (erofs.imagestore).
 func NewReader(home string, imageStores ...string) (*Reader, error) {
-	r := &Reader{driver: Driver{store: store{home: home}, options: options{imageStores: imageStores}}}
+	r := &Reader{driver: &Driver{store: store{home: home}, options: options{imageStores: imageStores}}}
 	var file versionFile
 	if err := readJSON(r.driver.versionPath(), &file); err != nil {
 		return nil, fmt.Errorf("%w: is %s the store of storage driver %s?", err, home, Name)

@@ -19,7 +19,7 @@ type split struct {
 	images *Driver
 }
 
-// openSplit opens the images' store and lets the two drivers know each other's.
+// openSplit opens the images' store beside that of the containers.
 func openSplit(d *Driver, root string) (graphdriver.Driver, error) {
 	options := d.options
 	options.quota = quota.Quota{} // is for containers
@@ -30,11 +30,16 @@ func openSplit(d *Driver, root string) (graphdriver.Driver, error) {
 	if images.home == d.home {
 		return nil, errors.New("it is the graph root: remove imagestore from storage.conf and from CRI-O's configuration")
 	}
-	d.images, d.others = images, append(d.others, images.store)
-	images.others = append(images.others, d.store)
-	s := &split{Driver: d, images: images}
+	s := join(d, images)
 	d.useNaive(s)
 	return s, images.start()
+}
+
+// join lets the drivers of the two stores know each other's.
+func join(d, images *Driver) *split {
+	d.images, d.others = images, append(d.others, images.store)
+	images.others = append(images.others, d.store)
+	return &split{Driver: d, images: images}
 }
 
 // owner returns the driver in whose store a layer is.
@@ -96,9 +101,13 @@ func (s *split) Remove(id string) error {
 
 // dropMountPoints removes the places at which volumes were mounted that are gone from all stores. If it is not known
 // which are, all are looked at.
-func (d *Driver) dropMountPoints(names []string, unread error) (err error) {
+func (d *Driver) dropMountPoints(names []string, unread error) error {
 	d.lock.Lock()
 	defer d.lock.Unlock()
+	return d.dropMountPointsLocked(names, unread)
+}
+
+func (d *Driver) dropMountPointsLocked(names []string, unread error) (err error) {
 	if unread != nil {
 		if names, err = namesIn(d.mountsDir()); err != nil {
 			return err

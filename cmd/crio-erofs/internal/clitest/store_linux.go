@@ -17,12 +17,24 @@ import (
 // as beside CRI-O. It needs root.
 func Store(t *testing.T, images ...v1.Image) storage.Store {
 	t.Helper()
+	return store(t, storage.StoreOptions{}, images)
+}
+
+// SplitStore is like Store, and images are apart from containers.
+func SplitStore(t *testing.T, images ...v1.Image) storage.Store {
+	t.Helper()
+	return store(t, storage.StoreOptions{ImageStore: t.TempDir()}, images)
+}
+
+func store(t *testing.T, o storage.StoreOptions, images []v1.Image) storage.Store {
+	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("the driver needs root")
 	}
 	dir := t.TempDir()
-	store, err := storage.GetStore(storage.StoreOptions{GraphRoot: filepath.Join(dir, "graph"), RunRoot: filepath.Join(dir, "run"),
-		GraphDriverName: driver.Name, GraphDriverOptions: []string{"erofs.image_volume=copy"}})
+	o.GraphRoot, o.RunRoot, o.GraphDriverName = filepath.Join(dir, "graph"), filepath.Join(dir, "run"), driver.Name
+	o.GraphDriverOptions = []string{"erofs.image_volume=copy"}
+	store, err := storage.GetStore(o)
 	if err != nil {
 		t.Fatal(err)
 	}

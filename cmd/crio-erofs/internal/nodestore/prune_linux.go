@@ -2,11 +2,10 @@ package nodestore
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/containers/storage"
@@ -19,20 +18,30 @@ import (
 // Pruner removes what nothing needs from a node's store.
 type Pruner struct {
 	*driver.Pruner
-	graphRoot, runRoot string
+	roots *Roots
 }
 
 // NewPruner returns a pruner of a node's container storage.
 func NewPruner(roots *Roots, dryRun bool) (*Pruner, error) {
-	if roots.ImageStore != "" {
-		return nil, fmt.Errorf("images are in a store of their own, %s, and what its containers need is in %s: such a store "+
-			"cannot be pruned while CRI-O runs; starting CRI-O clears leftovers away", roots.ImageStore, roots.GraphRoot)
+	images := roots.ImageStore
+	if images != "" {
+		images = filepath.Join(images, driver.Name)
 	}
-	p, err := driver.NewPruner(filepath.Join(roots.GraphRoot, driver.Name), dryRun)
+	p, err := driver.NewPruner(filepath.Join(roots.GraphRoot, driver.Name), images, dryRun)
 	if err != nil {
 		return nil, noStore(err)
 	}
-	return &Pruner{Pruner: p, graphRoot: roots.GraphRoot, runRoot: roots.RunRoot}, nil
+	return &Pruner{Pruner: p, roots: roots}, nil
+}
+
+// recordPaths returns where containers/storage has a record, once in the graph root and once where images are if that is
+// elsewhere: it uses both (storage v1.58, store.go, load; layers.go, newLayerStore).
+func (p *Pruner) recordPaths(kind, name string) []string {
+	var paths []string
+	for _, root := range p.roots.writable() {
+		paths = append(paths, filepath.Join(root, driver.Name+"-"+kind, name))
+	}
+	return paths
 }
 
 // Prune removes all leftovers, see driver.Pruner, and returns what they were, also if there is an error.
@@ -49,9 +58,10 @@ func (p *Pruner) Prune(ctx context.Context, idle bool) ([]driver.Leftover, error
 // tops returns the top layers of all images.
 func (p *Pruner) tops() (map[string]bool, error) {
 	var images []storage.Image
-	s := &Store{GraphRoot: p.graphRoot}
-	if err := readRecords(s.recordPath("images", "images.json"), &images); err != nil {
-		return nil, err
+	for _, path := range p.recordPaths("images", "images.json") {
+		if err := readRecords(path, &images); err != nil {
+			return nil, err
+		}
 	}
 	tops := map[string]bool{}
 	for _, img := range images {
@@ -70,15 +80,16 @@ func (p *Pruner) layers(ctx context.Context) ([]driver.Leftover, error) {
 	if err != nil || len(ids) == 0 {
 		return nil, err
 	}
-	s := &Store{GraphRoot: p.graphRoot}
-	lock, err := lockfile.GetLockFile(s.recordPath("layers", "layers.lock"))
-	if err != nil {
-		return nil, err
+	for _, path := range p.recordPaths("layers", "layers.lock") { // in this order containers/storage takes them, too
+		lock, err := lockfile.GetLockFile(path)
+		if err != nil {
+			return nil, err
+		}
+		if err := lockUnlessDone(ctx, lock); err != nil {
+			return nil, err
+		}
+		defer lock.Unlock()
 	}
-	if err := lockUnlessDone(ctx, lock); err != nil {
-		return nil, err
-	}
-	defer lock.Unlock()
 	if ids, err = p.unknownLayers(); err != nil {
 		return nil, err
 	}
@@ -127,17 +138,24 @@ func (p *Pruner) unknownLayers() (ids []string, err error) {
 	return ids, nil
 }
 
+// volatileLayers is where layers of containers are whose loss does not matter.
+const volatileLayers = "volatile-layers.json"
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
 // knownLayers returns the layers in containers/storage's records (storage v1.58, layers.go, newLayerStore); nil if there
 // are no records, of which nothing can be concluded.
 func (p *Pruner) knownLayers() (map[string]bool, error) {
-	s := &Store{GraphRoot: p.graphRoot}
-	stable := s.recordPath("layers", "layers.json")
-	if _, err := os.Stat(stable); errors.Is(err, fs.ErrNotExist) {
+	stable := p.recordPaths("layers", "layers.json")
+	if !slices.ContainsFunc(stable, exists) {
 		return nil, nil
 	}
 	var layers []storage.Layer
-	for _, path := range []string{stable, s.recordPath("layers", "volatile-layers.json"),
-		filepath.Join(p.runRoot, driver.Name+"-layers", "volatile-layers.json")} {
+	for _, path := range append(stable, filepath.Join(p.roots.GraphRoot, driver.Name+"-layers", volatileLayers),
+		filepath.Join(p.roots.RunRoot, driver.Name+"-layers", volatileLayers)) {
 		if err := readRecords(path, &layers); err != nil {
 			return nil, fmt.Errorf("records of layers: %w", err)
 		}

@@ -15,3 +15,11 @@ func (r *Roots) images() string {
 	}
 	return r.GraphRoot
 }
+
+// writable returns the roots that containers/storage writes to.
+func (r *Roots) writable() []string {
+	if r.ImageStore != "" {
+		return []string{r.GraphRoot, r.ImageStore}
+	}
+	return []string{r.GraphRoot}
+}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/containers/storage"
 	"github.com/containers/storage/pkg/lockfile"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/crio-erofs/crio-erofs/cmd/crio-erofs/internal/clitest"
 	"github.com/crio-erofs/crio-erofs/cmd/crio-erofs/internal/nodestore"
@@ -19,10 +20,11 @@ import (
 
 // twoImages makes a store in which an image has one layer more than another, and runs a container of each once, so that
 // both have image volumes.
-func twoImages(t *testing.T) (store storage.Store, containers []*storage.Container) {
+func twoImages(t *testing.T, newStore func(*testing.T, ...v1.Image) storage.Store) (store storage.Store,
+	containers []*storage.Container) {
 	t.Helper()
 	layer := func(name string) []byte { return clitest.Tar(t, clitest.File(name, strings.Repeat(name, 20000))) }
-	store = clitest.Store(t, clitest.ImageOf(t, layer("a"), layer("b")), clitest.ImageOf(t, layer("a"), layer("b"), layer("c")))
+	store = newStore(t, clitest.ImageOf(t, layer("a"), layer("b")), clitest.ImageOf(t, layer("a"), layer("b"), layer("c")))
 	for _, name := range []string{"example.com/app:1", "example.com/app:2"} {
 		img, err := store.Image(name)
 		if err != nil {
@@ -49,7 +51,7 @@ func decode[T any](t *testing.T, out string) (v T) {
 }
 
 func TestStoreLsAndDf(t *testing.T) {
-	store, containers := twoImages(t)
+	store, containers := twoImages(t, clitest.Store)
 	run := func(args ...string) string {
 		t.Helper()
 		return clitest.MustExecute(t, Commands(), append(append([]string{"store"}, args...), "--graphroot", store.GraphRoot())...)
@@ -104,10 +106,19 @@ func TestStoreLsAndDf(t *testing.T) {
 }
 
 func TestStorePrune(t *testing.T) {
-	store, containers := twoImages(t)
+	for name, newStore := range map[string]func(*testing.T, ...v1.Image) storage.Store{
+		"one store": clitest.Store, "images apart": clitest.SplitStore,
+	} {
+		t.Run(name, func(t *testing.T) { testStorePrune(t, newStore) })
+	}
+}
+
+func testStorePrune(t *testing.T, newStore func(*testing.T, ...v1.Image) storage.Store) {
+	store, containers := twoImages(t, newStore)
+	where := []string{"--graphroot", store.GraphRoot(), "--runroot", store.RunRoot(), "--images", store.ImageStore()}
 	prune := func(args ...string) []driver.Leftover {
 		t.Helper()
-		args = append([]string{"store", "prune", "--format", "json", "--graphroot", store.GraphRoot(), "--runroot", store.RunRoot()}, args...)
+		args = append(append([]string{"store", "prune", "--format", "json"}, where...), args...)
 		return decode[[]driver.Leftover](t, clitest.MustExecute(t, Commands(), args...))
 	}
 	clitest.Refuse(t, Commands(), "--graphroot says where", "store", "prune", "--graphroot", t.TempDir())
@@ -147,7 +158,10 @@ func TestStorePrune(t *testing.T) {
 	if found := prune("--all"); len(found) != 0 {
 		t.Errorf("again: %+v", found)
 	}
-	clitest.MustExecute(t, Commands(), "store", "verify", "--graphroot", store.GraphRoot())
+	clitest.MustExecute(t, Commands(), append([]string{"store", "verify"}, where...)...)
+	if hosts, err := filepath.Glob(filepath.Join(store.GraphRoot(), "erofs/mounts/*")); err != nil || len(hosts) != 1 {
+		t.Errorf("mount points %v, %v; one image volume is there", hosts, err)
+	}
 	if b, err := os.ReadFile(filepath.Join(mountPoint(t, store, containers[1].ID), "c")); err != nil || len(b) != 20000 {
 		t.Errorf("the container that runs: %v", err)
 	}
@@ -155,7 +169,7 @@ func TestStorePrune(t *testing.T) {
 
 // TestPruneInterrupted: it does not wait on for a lock that a pull has.
 func TestPruneInterrupted(t *testing.T) {
-	store, _ := twoImages(t)
+	store, _ := twoImages(t, clitest.Store)
 	leaveBehind(t, store)
 	pruner, err := nodestore.NewPruner(&nodestore.Roots{GraphRoot: store.GraphRoot(), RunRoot: store.RunRoot()}, false)
 	if err != nil {
@@ -178,6 +192,9 @@ func TestPruneInterrupted(t *testing.T) {
 func leaveBehind(t *testing.T, store storage.Store) {
 	t.Helper()
 	home := filepath.Join(store.GraphRoot(), driver.Name)
+	if images := store.ImageStore(); images != "" {
+		home = filepath.Join(images, driver.Name)
+	}
 	graphDriver, err := store.GraphDriver()
 	if err != nil {
 		t.Fatal(err)
