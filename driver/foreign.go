@@ -36,12 +36,12 @@ func (s store) checkForeign() error {
 }
 
 // isForeign says whether something in layers/ never was a layer: it has things in it, and none of those that a layer has.
-func (s store) isForeign(id string) (bool, error) {
+func (s store) isForeign(id string) bool {
 	if id == lostAndFound {
-		return true, nil
+		return true
 	}
 	if _, err := os.Lstat(s.recordPath(id)); err == nil {
-		return false, nil
+		return false
 	}
 	ours := map[string]bool{}
 	for _, path := range []string{
@@ -53,17 +53,17 @@ func (s store) isForeign(id string) (bool, error) {
 	}
 	entries, err := os.ReadDir(s.layerDir(id))
 	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
+		return false
 	}
 	if err != nil {
-		return true, nil // not a directory
+		return true // not a directory
 	}
 	for _, e := range entries {
 		if ours[e.Name()] {
-			return false, nil
+			return false
 		}
 	}
-	return len(entries) > 0, nil
+	return len(entries) > 0
 }
 
 // isVolumeName says whether a name is one that a volume can have; others are not this driver's.

@@ -206,12 +206,9 @@ func (d *Driver) ListLayers() ([]string, error) {
 	ids := make([]string, 0, len(entries))
 	for _, e := range entries {
 		// What is foreign must not be listed: containers/storage has layers removed that it does not know.
-		if foreign, err := d.isForeign(e.Name()); err != nil {
-			return nil, err
-		} else if foreign {
-			continue
+		if !d.isForeign(e.Name()) {
+			ids = append(ids, e.Name())
 		}
-		ids = append(ids, e.Name())
 	}
 	d.sortByDepth(ids)
 	return ids, nil

@@ -35,9 +35,7 @@ func (d *Driver) recoverLayers() error {
 		l, err := d.readRecord(d.store, id) // an additional image store may have this layer, too
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
-			if foreign, err := d.isForeign(id); err != nil {
-				return err
-			} else if foreign {
+			if d.isForeign(id) {
 				warnForeign(d.layerDir(id))
 				continue
 			}
