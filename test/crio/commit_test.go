@@ -34,10 +34,10 @@ func TestCommit(t *testing.T) {
 	if r := must[crio.Result](t)(c.Exec(ctx, "sh", "-c", change)); r.ExitCode != 0 {
 		t.Fatalf("exec: %+v", r)
 	}
-	before := entries(t, server, "volumes")
+	before := countVolumes(t, server)
 	committed := pushWith(t, ref, "example/committed:1", diffOf(t, server, c.ID))
 	must[string](t)(server.PullImage(ctx, committed))
-	if after := entries(t, server, "volumes"); after != before+1 {
+	if after := countVolumes(t, server); after != before+1 {
 		t.Errorf("%d volumes, and %d before", after, before)
 	}
 	_, r, err := pod.Run(ctx, crio.ContainerOptions{

@@ -6,7 +6,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/crio-erofs/crio-erofs/driver/volume"
 	"github.com/crio-erofs/crio-erofs/test/crio"
 	"github.com/crio-erofs/crio-erofs/test/images"
 )
@@ -26,7 +25,7 @@ func TestSplitStore(t *testing.T) {
 	if r := must[crio.Result](t)(c.Exec(ctx, "sh", "-c", "echo kept > /note")); r.ExitCode != 0 {
 		t.Fatalf("exec: %+v", r)
 	}
-	m := must[*volume.Manifest](t)(volume.ReadManifest(must[crio.Spec](t)(c.Spec(ctx)).Root.Path))
+	m := manifestOf(t, c)
 	for _, v := range m.Volumes {
 		if !strings.HasPrefix(v.Path, server.ImageRoot()+"/") {
 			t.Errorf("volume %s is not in %s", v.Path, server.ImageRoot())

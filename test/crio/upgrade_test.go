@@ -6,7 +6,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/crio-erofs/crio-erofs/driver/volume"
 	"github.com/crio-erofs/crio-erofs/test/crio"
 	"github.com/crio-erofs/crio-erofs/test/images"
 )
@@ -55,7 +54,7 @@ func TestUpgrades(t *testing.T) {
 			if err != nil || r.ExitCode != 0 {
 				t.Fatalf("run %d, release %q: %+v, %v", i, tree, r, err)
 			}
-			m := must[*volume.Manifest](t)(volume.ReadManifest(must[crio.Spec](t)(c.Spec(ctx)).Root.Path))
+			m := manifestOf(t, c)
 			t.Logf("run %d, release %q: %d volumes, image %v, %q", i, tree, len(m.Volumes), m.Image != nil, m.NoImage)
 		}
 		if r := must[crio.Result](t)(sleeper.Exec(ctx, "cat", "/etc/motd")); r.ExitCode != 0 || len(r.Stdout) < 20 {

@@ -19,7 +19,7 @@ func TestUserNamespace(t *testing.T) {
 	server := start(t)
 	ctx := timeout(t)
 	ref := pull(t, server, images.Small)
-	volumes := entries(t, server, "volumes")
+	volumes := countVolumes(t, server)
 
 	ids := &cri.IDMapping{HostId: 200000, ContainerId: 0, Length: 65536}
 	pod := must[*crio.Pod](t)(server.RunPod(ctx, crio.PodOptions{IDs: ids}))
@@ -33,7 +33,7 @@ func TestUserNamespace(t *testing.T) {
 		strings.Join(fields, " ") != "0 200000 65536 0:0 5:6 changed" {
 		t.Errorf("in the user namespace: %+v", result)
 	}
-	if m := manifestOf(t, server, c); m.Refusal != "" || len(m.Volumes) == 0 {
+	if m := manifestOf(t, c); m.Refusal != "" || len(m.Volumes) == 0 {
 		t.Errorf("manifest: %d volumes, refusal %q", len(m.Volumes), m.Refusal)
 	}
 	_, result, err = must[*crio.Pod](t)(server.RunPod(ctx, crio.PodOptions{})).Run(ctx, crio.ContainerOptions{
@@ -42,15 +42,15 @@ func TestUserNamespace(t *testing.T) {
 	if err != nil || result.Stdout != "0:0\n" {
 		t.Errorf("without a user namespace: %+v, %v", result, err)
 	}
-	if now := entries(t, server, "volumes"); now < volumes || now > volumes+1 { // an image volume, perhaps
+	if now := countVolumes(t, server); now < volumes || now > volumes+1 { // an image volume, perhaps
 		t.Errorf("%d volumes, %d before", now, volumes)
 	}
 }
 
-// entries counts what is in a directory of the store.
-func entries(t *testing.T, server *crio.Server, sub string) int {
+// countVolumes counts the store's volumes.
+func countVolumes(t *testing.T, server *crio.Server) int {
 	t.Helper()
-	list, err := os.ReadDir(filepath.Join(server.GraphRoot(), "erofs", sub))
+	list, err := os.ReadDir(filepath.Join(server.GraphRoot(), "erofs/volumes"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,16 +58,7 @@ func entries(t *testing.T, server *crio.Server, sub string) int {
 }
 
 // manifestOf reads a container's manifest.
-func manifestOf(t *testing.T, server *crio.Server, c *crio.Container) *volume.Manifest {
+func manifestOf(t *testing.T, c *crio.Container) *volume.Manifest {
 	t.Helper()
-	spec := must[crio.Spec](t)(c.Spec(t.Context()))
-	b, err := os.ReadFile(volume.ManifestPath(spec.Root.Path))
-	if err != nil {
-		t.Fatal(err)
-	}
-	m, err := volume.ParseManifest(b)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return m
+	return must[*volume.Manifest](t)(volume.ReadManifest(must[crio.Spec](t)(c.Spec(t.Context())).Root.Path))
 }
