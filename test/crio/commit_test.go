@@ -35,7 +35,7 @@ func TestCommit(t *testing.T) {
 		t.Fatalf("exec: %+v", r)
 	}
 	before := countVolumes(t, server)
-	committed := pushWith(t, ref, "example/committed:1", diffOf(t, server, c.ID))
+	committed := pushWith(t, ref, "example/committed", diffOf(t, server, c.ID))
 	must[string](t)(server.PullImage(ctx, committed))
 	if after := countVolumes(t, server); after != before+1 {
 		t.Errorf("%d volumes, and %d before", after, before)
@@ -69,7 +69,7 @@ func diffOf(t *testing.T, server *crio.Server, container string) []byte {
 	return diff
 }
 
-// pushWith pushes an image with one layer more under another name.
+// pushWith pushes an image with one layer more into another repository.
 func pushWith(t *testing.T, ref, repository string, layer []byte) string {
 	t.Helper()
 	base := must[name.Reference](t)(name.ParseReference(ref, name.Insecure))
@@ -84,9 +84,5 @@ func pushWith(t *testing.T, ref, repository string, layer []byte) string {
 	if img, err = mutate.AppendLayers(img, static.NewLayer(layer, kind)); err != nil {
 		t.Fatal(err)
 	}
-	tag := must[name.Tag](t)(name.NewTag(registry.Address+"/"+repository, name.Insecure))
-	if err := remote.Write(tag, img); err != nil {
-		t.Fatal(err)
-	}
-	return tag.String()
+	return pushImage(t, repository, img)
 }

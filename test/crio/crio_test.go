@@ -55,20 +55,6 @@ func timeout(t *testing.T) context.Context {
 	return ctx
 }
 
-// push stores an image in the registry and returns its reference.
-func push(t *testing.T, image images.Image) string {
-	t.Helper()
-	cache, err := env.Cache()
-	if err != nil {
-		t.Fatal(err)
-	}
-	ref, err := image.Push(t.Context(), cache, registry.Address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return ref
-}
-
 // pull has CRI-O pull an image from the registry, and returns its reference.
 func pull(t *testing.T, server *crio.Server, image images.Image) string {
 	t.Helper()

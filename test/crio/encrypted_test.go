@@ -17,10 +17,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/v1/empty"
-	"github.com/google/go-containerregistry/pkg/v1/mutate"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
@@ -43,7 +40,7 @@ func TestEncrypted(t *testing.T) {
 	if err := os.WriteFile(publicKey, writeRSAKey(t, filepath.Join(keys, "key.pem")), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	plain := pushImage(t, "plain", secretLayer(t))
+	plain := pushImage(t, "plain", newImage(t, v1.Config{}, static.NewLayer(secretLayer(t), types.OCIUncompressedLayer)))
 	ref := encryptImage(t, plain, publicKey)
 	measured := measureImage(t, plain)
 
@@ -158,34 +155,6 @@ func encryptImage(t *testing.T, ref, publicKey string) string {
 		t.Fatalf("skopeo copy: %v: %s", err, out)
 	}
 	return encrypted
-}
-
-// pushImage pushes an image of one layer and returns its reference.
-func pushImage(t *testing.T, repository string, layer []byte) string {
-	t.Helper()
-	img := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
-	img, err := mutate.AppendLayers(img, static.NewLayer(layer, types.OCIUncompressedLayer))
-	if err != nil {
-		t.Fatal(err)
-	}
-	file, err := img.ConfigFile()
-	if err != nil {
-		t.Fatal(err)
-	}
-	file = file.DeepCopy()
-	file.OS, file.Architecture = "linux", "amd64"
-	if img, err = mutate.ConfigFile(img, file); err != nil {
-		t.Fatal(err)
-	}
-	ref := registry.Address + "/" + repository + ":1"
-	tag, err := name.NewTag(ref, name.Insecure)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := remote.Write(tag, img); err != nil {
-		t.Fatal(err)
-	}
-	return ref
 }
 
 // rootHashesOf returns those of the store's volumes, without the pause image's.

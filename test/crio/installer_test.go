@@ -5,15 +5,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 
-	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/v1/empty"
-	"github.com/google/go-containerregistry/pkg/v1/mutate"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 	"gopkg.in/yaml.v3"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 
@@ -165,29 +162,6 @@ func pushInstaller(t *testing.T) string {
 			t.Fatalf("%s: %v: %s", strings.Join(cmd.Args, " "), err, out)
 		}
 	}
-	layer, err := tarball.LayerFromFile(archive)
-	if err != nil {
-		t.Fatal(err)
-	}
-	image, err := mutate.AppendLayers(empty.Image, layer)
-	if err != nil {
-		t.Fatal(err)
-	}
-	config, err := image.ConfigFile()
-	if err != nil {
-		t.Fatal(err)
-	}
-	config = config.DeepCopy()
-	config.OS, config.Architecture, config.Config.Entrypoint = "linux", runtime.GOARCH, []string{"/crio-erofs-installer"}
-	if image, err = mutate.ConfigFile(image, config); err != nil {
-		t.Fatal(err)
-	}
-	ref, err := name.ParseReference(registry.Address+"/installer:test", name.Insecure)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := remote.Write(ref, image, remote.WithContext(t.Context())); err != nil {
-		t.Fatal(err)
-	}
-	return ref.Name()
+	layer := must[v1.Layer](t)(tarball.LayerFromFile(archive, tarball.WithMediaType(types.OCILayer)))
+	return pushImage(t, "installer", newImage(t, v1.Config{Entrypoint: []string{"/crio-erofs-installer"}}, layer))
 }

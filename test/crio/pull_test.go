@@ -28,7 +28,7 @@ func TestKillDuringPull(t *testing.T) {
 		t.Skip("looks into the store of the erofs driver")
 	}
 	ctx := timeout(t)
-	small, ref := push(t, images.Small), push(t, images.Debian)
+	small, ref := push(t, images.Small), pushLarge(t)
 	must[string](t)(server.PullImage(ctx, small))
 	pod := must[*crio.Pod](t)(server.RunPod(ctx, crio.PodOptions{}))
 	c := startSleeper(t, pod, small)
@@ -133,7 +133,7 @@ func checkStore(t *testing.T, server *crio.Server) {
 func TestConcurrentPulls(t *testing.T) {
 	server := start(t)
 	ctx := timeout(t)
-	refs := []string{push(t, images.Small), push(t, images.Debian)}
+	refs := []string{push(t, images.Small), pushLarge(t)}
 	ids, errs := make([]string, 6), make([]error, 6)
 	var wg sync.WaitGroup
 	for i := range ids {
@@ -165,7 +165,7 @@ func TestCancelledPull(t *testing.T) {
 		t.Skip("looks into the store of the erofs driver")
 	}
 	ctx := timeout(t)
-	ref := push(t, images.Debian)
+	ref := pushLarge(t)
 	cancelled, cancel := context.WithCancel(ctx)
 	pull := pullHalf(cancelled, t, server, ref)
 	cancel()

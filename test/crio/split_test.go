@@ -18,7 +18,7 @@ func TestSplitStore(t *testing.T) {
 	}
 	server := start(t, func(o *crio.Options) { o.ImageStore = true })
 	ctx := timeout(t)
-	small, large := push(t, images.Small), push(t, images.Debian)
+	small, large := push(t, images.Small), pushLarge(t)
 	must[string](t)(server.PullImage(ctx, small))
 	pod := must[*crio.Pod](t)(server.RunPod(ctx, crio.PodOptions{}))
 	c := startSleeper(t, pod, small)
