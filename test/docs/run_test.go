@@ -42,6 +42,11 @@ func TestCommands(t *testing.T) {
 				commands = append(commands, b.commands(p)...)
 			}
 		}
+		for _, c := range commands {
+			if strings.Contains(c.text, "/tmp/") {
+				t.Errorf("%v\nwrites to the machine's own directory, where it would stay: use the working directory", c)
+			}
+		}
 		if len(commands) > 0 {
 			t.Run(p.name, func(t *testing.T) { node.run(t, commands) })
 		}

@@ -1,6 +1,7 @@
 # What the shell of a page sees, in a mount namespace of its own: a node with crio-erofs's programs in PATH, CRI-O's store,
 # sockets and configuration where they are by default, and a clone of the repository as the working directory. What the
-# commands write is gone at the end.
+# commands write is gone at the end. (/tmp is the machine's: what they need may be there. TestCommands refuses pages that
+# write to it.)
 #
 # DOCS_SCRATCH is an empty directory, DOCS_CLONE the repository, DOCS_CRIO the directory of a running test CRI-O, DOCS_HOST
 # the registry's line in /etc/hosts.
