@@ -176,6 +176,7 @@ func (s *Server) privateConfig() table {
 		"image": table{
 			"pause_image": s.opts.PauseImage, "pause_command": "/pause",
 			"signature_policy": s.path("policy.json"), "signature_policy_dir": s.path("policies"),
+			"big_files_temporary_dir": s.path("tmp"), // else /var/tmp, where what a killed CRI-O was pulling would stay
 		},
 		"network": table{"network_dir": s.path("cni"), "plugin_dirs": []string{"/usr/lib/cni", "/opt/cni/bin"}},
 		"nri":     nri,
