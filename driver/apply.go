@@ -215,6 +215,7 @@ func (d *Driver) makeVolumeLayer(dir string, desc *volume.Description, id string
 	if err := d.publish(dir, desc, l, &old); err != nil {
 		return err
 	}
+	d.verifySoon(l.Volume)
 	// If they cannot be removed, they are merely in nobody's way. diff is empty, or os.Remove leaves it alone.
 	_ = os.Remove(d.diffDir(id))
 	_ = removeAll(d.workDir(id))

@@ -45,7 +45,8 @@
 // # Locking and crashes
 //
 // store.lock is held for as long as layers, links or mounts change, but not while a layer is converted, which takes as
-// long as its download does, nor while an image volume is made or a volume is checked. What is half-made stays in a
+// long as its download does, nor while an image volume is made or a volume is checked. containers/storage's locks are
+// held for all that a call of its does, so what can wait is done aside (see background). What is half-made stays in a
 // directory of its own in tmp/, on which the owner holds a flock(2). Whoever can take the flock knows that the owner
 // is dead and may delete the directory; Init does.
 //

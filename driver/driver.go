@@ -33,6 +33,7 @@ type Driver struct {
 	failures failures
 	kept     kept
 	freeing  freeing
+	aside    background
 	lock     *lockfile.LockFile
 	refs     *graphdriver.RefCounter
 
@@ -155,6 +156,7 @@ func (d *Driver) String() string { return Name }
 // containers/storage calls it when none are left.
 func (d *Driver) Cleanup() error {
 	defer d.freeing.wait() // or the file system could not be unmounted at once
+	d.aside.stop()
 	d.lock.Lock()
 	defer d.lock.Unlock()
 	var errs []error

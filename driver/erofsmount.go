@@ -1,6 +1,7 @@
 package driver
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -25,13 +26,13 @@ func (d *Driver) openVolumeFile(path string) (*os.File, error) {
 // openVolume returns a mount of a volume of the store, attached nowhere. It shares the page cache of the host mount,
 // where there is one.
 func (d *Driver) openVolume(name string) (*os.File, error) {
+	if err := d.verifyNamed(context.Background(), name); err != nil { // the host mount may be of another process
+		return nil, err
+	}
 	if dir := d.hostMount(name); d.isWanted(dir) {
 		if mnt := cloneMount(dir); mnt != nil {
 			return mnt, nil
 		}
-	}
-	if err := d.verifyNamed(name); err != nil {
-		return nil, err
 	}
 	return d.openHostMount(name)
 }

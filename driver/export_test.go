@@ -45,6 +45,21 @@ func RetryImages(after time.Duration) (before time.Duration) {
 	return before
 }
 
+// FinishAside waits until a driver has done what it does in the background.
+func FinishAside(d graphdriver.Driver) {
+	own, ok := d.(*Driver)
+	if !ok {
+		own = d.(*split).Driver
+		defer FinishAside(d.(*split).images)
+	}
+	own.aside.mu.Lock()
+	now := own.aside.now
+	own.aside.mu.Unlock()
+	if now != nil {
+		now.running.Wait()
+	}
+}
+
 // DropKept has a driver give up the mounts that it keeps for containers to come.
 func DropKept(d graphdriver.Driver) error {
 	if s, ok := d.(*split); ok {

@@ -1,6 +1,7 @@
 package driver
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -34,6 +35,7 @@ func imageKey(volumes []volume.ManifestVolume) string {
 // addImage puts the image volume into a manifest, and makes that volume if it is not there. An image without one can do
 // without: the manifest says why.
 func (d *Driver) addImage(m *volume.Manifest, chain []*layer) {
+	m.Image = nil
 	maker, holder := d.imageHolder(chain)
 	if m.NoImage = maker.whyNoImage(m); m.NoImage != "" {
 		return
@@ -42,19 +44,56 @@ func (d *Driver) addImage(m *volume.Manifest, chain []*layer) {
 		m.Image = &m.Volumes[0]
 		return
 	}
-	key := imageKey(m.Volumes)
-	fresh := maker != d && maker.findImage(holder, key) == nil
-	v, err := maker.imageVolume(key, holder, m.Volumes)
-	if err == nil && fresh {
-		err = d.dropMounts(nameOf(v))
-	}
+	i := &imageWanted{maker: maker, holder: holder, key: imageKey(m.Volumes), volumes: m.Volumes}
+	v, err := d.imageNow(i)
 	if err != nil {
 		log.WithField(fieldLayer, m.ID).WithError(err).Error("No image volume for this container")
 		m.NoImage = fmt.Sprintf("making the image volume failed: %v", err)
 		return
 	}
+	if v == nil {
+		m.NoImage = "the image volume is being made in the background (erofs.image_volume=background): a container that starts " +
+			"when it is there has it"
+		return
+	}
 	v.LayerID, v.DiffID = m.Volumes[len(m.Volumes)-1].LayerID, ""
 	m.Image = v
+}
+
+// imageWanted is an image volume that a container shall have, and which driver makes it for which layer to hold.
+type imageWanted struct {
+	maker       *Driver
+	holder, key string
+	volumes     []volume.ManifestVolume // the lowest first
+}
+
+// imageNow returns an image volume, and makes it if it is not there; nil: that is being done in the background.
+func (d *Driver) imageNow(i *imageWanted) (*volume.ManifestVolume, error) {
+	if d.options.image != ImageBackground {
+		return d.makeWanted(context.Background(), i)
+	}
+	if v := i.maker.findImage(i.holder, i.key); v != nil {
+		return v, nil
+	}
+	if err := i.maker.failures.recent(i.key); err != nil {
+		return nil, err
+	}
+	d.aside.begin("image "+i.key, func(ctx context.Context) {
+		if _, err := d.makeWanted(ctx, i); err != nil && ctx.Err() == nil {
+			log.WithField(fieldLayer, i.holder).WithError(err).Error("No image volume for this image")
+		}
+	})
+	return nil, nil
+}
+
+// makeWanted returns an image volume, and makes it if it is not there.
+func (d *Driver) makeWanted(ctx context.Context, i *imageWanted) (*volume.ManifestVolume, error) {
+	fresh := i.maker != d && i.maker.findImage(i.holder, i.key) == nil
+	v, err := i.maker.imageVolume(ctx, i.key, i.holder, i.volumes)
+	if err == nil && fresh {
+		err = d.dropMounts(nameOf(v))
+	}
+	return v, err
 }
 
 // whyNoImage says why there can be no image volume for the manifest's volumes.

@@ -65,14 +65,8 @@ func TestImageVolumeFails(t *testing.T) {
 func TestImageVolumeFailsOnce(t *testing.T) {
 	defer driver.RetryImages(driver.RetryImages(time.Hour))
 	d, root, top, _ := noRoom(t)
-	holder, err := os.Open(filepath.Join(root, "erofs/layers", top))
-	if err != nil {
-		t.Fatal(err)
-	}
+	holder := flocked(t, filepath.Join(root, "erofs/layers", top)) // as if a volume was being made
 	defer holder.Close()
-	if err := unix.Flock(int(holder.Fd()), unix.LOCK_EX); err != nil { // as if a volume was being made
-		t.Fatal(err)
-	}
 	var containers sync.WaitGroup
 	for i := range 3 {
 		id := fmt.Sprint("c", i)
@@ -98,6 +92,74 @@ func TestImageVolumeFailsOnce(t *testing.T) {
 	if c.Images.Failed != 1 {
 		t.Errorf("the image volume was tried %d times", c.Images.Failed)
 	}
+}
+
+// TestImageVolumeInBackground makes image volumes while containers of the image start: nobody waits.
+func TestImageVolumeInBackground(t *testing.T) {
+	needRoot(t)
+	for name, disk := range map[string]func(testing.TB) string{"ext4": ext4, "split": twoDisks} {
+		t.Run(name, func(t *testing.T) {
+			root := disk(t)
+			d := reopen(t, root, "erofs.image_volume=background")
+			top := pull(t, d, "image", imageLayers(t)...)
+			parts := roots(root)
+			holder := flocked(t, filepath.Join(parts[len(parts)-1], "erofs/layers", top)) // so that making one takes long
+			for _, id := range []string{"c1", "c2"} {
+				if m := start(t, d, id, top); m.Image != nil || !strings.Contains(m.NoImage, "background") || len(m.Volumes) != 3 {
+					t.Errorf("%s: image %+v, because %q", id, m.Image, m.NoImage)
+				}
+			}
+			holder.Close()
+			driver.FinishAside(d)
+			m := start(t, d, "c3", top)
+			if m.Image == nil {
+				t.Fatal(m.NoImage)
+			}
+			checkFile(t, m.Image)
+			checkImageTree(t, m)
+			for _, id := range []string{"c1", "c2", "c3"} {
+				put(t, d, id)
+			}
+		})
+	}
+}
+
+// TestBackgroundStops has no room for an image volume, or no time: nothing of it is left.
+func TestBackgroundStops(t *testing.T) {
+	d, root, top, filler := noRoom(t)
+	d = reopen(t, root, "erofs.image_volume=background")
+	start(t, d, "c1", top)
+	driver.FinishAside(d)
+	m := start(t, d, "c2", top)
+	if m.Image != nil || !strings.Contains(m.NoImage, unix.ENOSPC.Error()) {
+		t.Errorf("image %+v, because %q", m.Image, m.NoImage)
+	}
+	if err := os.Remove(filler); err != nil {
+		t.Fatal(err)
+	}
+	other := pull(t, d, "other", imageLayers(t)...)
+	start(t, d, "c3", other)
+	for _, id := range []string{"c1", "c2", "c3"} {
+		put(t, d, id)
+	}
+	if err := d.Cleanup(); err != nil {
+		t.Error(err)
+	}
+	wantNames(t, root, "tmp", 0)
+	checkSound(t, root)
+}
+
+// flocked takes the lock of a directory.
+func flocked(t *testing.T, dir string) *os.File {
+	t.Helper()
+	f, err := os.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	return f
 }
 
 // TestOldTemplate has the template of a release that did not sync it, as a power failure leaves it.

@@ -16,7 +16,8 @@ import (
 
 // imageVolume returns the image volume of this key that a layer holds, and makes it if it is not there. Who makes the same
 // one at the same time, in whatever process, waits for the first and takes its, or its failure.
-func (d *Driver) imageVolume(key, holder string, volumes []volume.ManifestVolume) (*volume.ManifestVolume, error) {
+func (d *Driver) imageVolume(ctx context.Context, key, holder string, volumes []volume.ManifestVolume) (*volume.ManifestVolume,
+	error) {
 	if v := d.findImage(holder, key); v != nil {
 		return v, nil
 	}
@@ -39,14 +40,17 @@ func (d *Driver) imageVolume(key, holder string, volumes []volume.ManifestVolume
 	if err := d.failures.recent(key); err != nil {
 		return nil, err
 	}
-	v, err := d.makeImage(holder, key, volumes)
-	d.failures.note(key, err)
+	v, err := d.makeImage(ctx, holder, key, volumes)
+	if ctx.Err() == nil {
+		d.failures.note(key, err)
+	}
 	return v, err
 }
 
 // makeImage merges volumes, the lowest first, to the image volume that the layer holder shall have. The store's lock is
 // taken only to publish it.
-func (d *Driver) makeImage(holder, key string, volumes []volume.ManifestVolume) (_ *volume.ManifestVolume, err error) {
+func (d *Driver) makeImage(ctx context.Context, holder, key string, volumes []volume.ManifestVolume) (
+	_ *volume.ManifestVolume, err error) {
 	d.freeing.wait() // the volume may need the space of what was just removed
 	d.lock.Lock()
 	t, err := d.newTmp()
@@ -61,14 +65,15 @@ func (d *Driver) makeImage(holder, key string, volumes []volume.ManifestVolume) 
 	if err := os.Mkdir(dir, dirMode); err != nil {
 		return nil, err
 	}
-	if b.desc, err = d.mergeVolumes(dir, volumes); err != nil {
+	if b.desc, err = d.mergeVolumes(ctx, dir, volumes); err != nil {
 		return nil, err
 	}
 	return d.publishImage(dir, b.desc, holder, key)
 }
 
 // mergeVolumes writes the union of volumes and what belongs to it to dir, and syncs it all.
-func (d *Driver) mergeVolumes(dir string, volumes []volume.ManifestVolume) (*volume.Description, error) {
+func (d *Driver) mergeVolumes(ctx context.Context, dir string, volumes []volume.ManifestVolume) (*volume.Description,
+	error) {
 	layers := make([]volume.Layer, len(volumes))
 	for i := range volumes {
 		f, err := os.Open(volumes[i].Path)
@@ -79,7 +84,7 @@ func (d *Driver) mergeVolumes(dir string, volumes []volume.ManifestVolume) (*vol
 		layers[i] = volume.Layer{File: f, RootHash: volumes[i].Verity.RootHash}
 	}
 	desc, err := writeVolume(dir, func(out *os.File) (*volume.Description, error) {
-		desc, stats, err := volume.Merge(context.Background(), out, layers)
+		desc, stats, err := volume.Merge(ctx, out, layers)
 		if err == nil {
 			log.WithFields(logrus.Fields{"layers": len(layers), "shared": stats.SharedBytes, "copied": stats.CopiedBytes}).
 				Debug("Merged volumes; shared and copied are bytes")
@@ -128,6 +133,7 @@ func (d *Driver) publishImage(dir string, desc *volume.Description, holder, key 
 	if err := writeJSON(d.imageRecordPath(holder), r, 0o600, whole); err != nil {
 		return nil, err
 	}
+	d.verifySoon(name)
 	return d.describeVolume(name)
 }
 

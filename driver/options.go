@@ -36,6 +36,8 @@ const (
 	ImageReflink ImageMode = "reflink"
 	// ImageCopy makes them everywhere; where blocks cannot be shared, an image is twice on the disk.
 	ImageCopy ImageMode = "copy"
+	// ImageBackground does as ImageCopy, and lets no container wait: those that start before the volume is there have none.
+	ImageBackground ImageMode = "background"
 	// ImageOff makes none.
 	ImageOff ImageMode = "off"
 )
@@ -88,7 +90,8 @@ var settings = []setting{
 	oneOf("mount", func(o *options, v MountMode) { o.mount = v }, MountAuto, MountFile, MountLoop),
 	oneOf("host_verity", func(o *options, v string) { o.hostVerity = v == "on" }, "off", "on"),
 	oneOf("decrypted_layers", func(o *options, v string) { o.decrypted = v == "allow" }, "refuse", "allow"),
-	oneOf("image_volume", func(o *options, v ImageMode) { o.image = v }, ImageReflink, ImageCopy, ImageOff),
+	oneOf("image_volume", func(o *options, v ImageMode) { o.image = v }, ImageReflink, ImageCopy,
+		ImageBackground, ImageOff),
 	oneOf("rw_layer", func(o *options, v string) { o.rwDisk = v == "ext4" }, "memory", "ext4"),
 	{key: "rw_size", values: []string{"10G"}, form: "a size such as 10G", apply: setRWSize},
 	{key: "imagestore", values: []string{""}, form: "the path of a graph root", apply: addImageStores},

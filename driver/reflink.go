@@ -22,7 +22,7 @@ func (d *Driver) probeImage(path string) error {
 			d.noImage = fmt.Sprintf("%s is on %s, where files cannot share blocks (%s): put graphroot on XFS or btrfs, or set "+
 				"erofs.image_volume=copy", d.home, d.backingFS, reason)
 		}
-	case ImageCopy:
+	case ImageCopy, ImageBackground:
 	}
 	return nil
 }

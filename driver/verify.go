@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"sync"
@@ -51,7 +52,7 @@ func (f *checkedFile) idle() bool {
 
 // verify checks all of a volume against its root hash, unless this process has done so and the file has not been
 // written to since. It does nothing unless the options say that volumes are to be checked.
-func (d *Driver) verify(v *volume.ManifestVolume) error {
+func (d *Driver) verify(ctx context.Context, v *volume.ManifestVolume) error {
 	if !d.options.verify {
 		return nil
 	}
@@ -78,7 +79,7 @@ func (d *Driver) verify(v *volume.ManifestVolume) error {
 	if known.root == v.Verity.RootHash && known.mtime.Equal(fi.ModTime()) {
 		return nil
 	}
-	if _, err := volume.Verify(context.Background(), f, fi.Size(), v.Verity.RootHash, nil); err != nil {
+	if _, err := volume.Verify(ctx, f, fi.Size(), v.Verity.RootHash, nil); err != nil {
 		return fmt.Errorf("volume %s is damaged: %w; remove the images that use it and pull them again", v.Path, err)
 	}
 	known.root, known.mtime = v.Verity.RootHash, fi.ModTime()
@@ -86,7 +87,7 @@ func (d *Driver) verify(v *volume.ManifestVolume) error {
 }
 
 // verifyNamed checks a volume of the store, see verify.
-func (d *Driver) verifyNamed(name string) error {
+func (d *Driver) verifyNamed(ctx context.Context, name string) error {
 	if !d.options.verify {
 		return nil
 	}
@@ -94,7 +95,21 @@ func (d *Driver) verifyNamed(name string) error {
 	if err != nil {
 		return err
 	}
-	return d.verify(v)
+	return d.verify(ctx, v)
+}
+
+// verifySoon checks a new volume in the background, while other layers of its image are pulled. Its first user finds that
+// done, or waits for the rest.
+func (d *Driver) verifySoon(name string) {
+	if !d.options.verify {
+		return
+	}
+	d.aside.begin("check "+name, func(ctx context.Context) {
+		err := d.verifyNamed(ctx, name)
+		if err != nil && ctx.Err() == nil && !errors.Is(err, fs.ErrNotExist) { // it may be removed by now
+			log.WithField(fieldVolume, name).WithError(err).Error("A new volume is damaged")
+		}
+	})
 }
 
 // verifyStack checks all volumes that a stack mounts or has in its manifest. An image volume that turns out to be
@@ -104,14 +119,14 @@ func (d *Driver) verifyStack(s *stack) error {
 		return nil
 	}
 	for _, name := range volumesOf(s.chain) {
-		if err := d.verifyNamed(name); err != nil {
+		if err := d.verifyNamed(context.Background(), name); err != nil {
 			return err
 		}
 	}
 	if s.image() == "" {
 		return nil
 	}
-	err := d.verify(s.manifest.Image)
+	err := d.verify(context.Background(), s.manifest.Image)
 	var corrupt *verity.CorruptError
 	if !errors.As(err, &corrupt) && !errors.Is(err, volume.ErrOtherVolume) || len(s.manifest.Volumes) == 1 {
 		return err
@@ -125,5 +140,5 @@ func (d *Driver) verifyStack(s *stack) error {
 	if s.image() == "" {
 		return nil
 	}
-	return d.verify(s.manifest.Image)
+	return d.verify(context.Background(), s.manifest.Image)
 }

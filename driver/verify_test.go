@@ -3,11 +3,13 @@ package driver_test
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	graphdriver "github.com/containers/storage/drivers"
+	"golang.org/x/sys/unix"
 
 	"github.com/crio-erofs/crio-erofs/driver"
 	"github.com/crio-erofs/crio-erofs/driver/volume"
@@ -101,6 +103,77 @@ func TestVerifyOnce(t *testing.T) {
 	}
 	if _, err := d.Get("base", graphdriver.MountOpts{}); err == nil {
 		t.Error("a volume that was written to since it was checked is mounted")
+	}
+}
+
+// TestVerifyForeignMount reads a damaged volume that another process has mounted without a check.
+func TestVerifyForeignMount(t *testing.T) {
+	needRoot(t)
+	root := t.TempDir()
+	d := reopen(t, root)
+	apply(t, d, "base", "", makeTar(t, file{name: "f", content: strings.Repeat("x", 20000)}))
+	get(t, d, "base")
+	flip(t, volumeOf(t, d, "base"), 10000)
+	checking := reopen(t, root, "erofs.verify=on-mount")
+	if _, err := checking.(graphdriver.DiffGetterDriver).DiffGetter("base"); err == nil || !strings.Contains(err.Error(), "damaged") {
+		t.Errorf("error %v", err)
+	}
+	put(t, d, "base")
+}
+
+// TestVerifySoon checks a new volume before anybody uses it.
+func TestVerifySoon(t *testing.T) {
+	needRoot(t)
+	d := reopen(t, ext4(t), "erofs.verify=on-mount", "erofs.image_volume=copy")
+	top := pull(t, d, "image", imageLayers(t)...)
+	driver.FinishAside(d)
+	flip(t, volumeOf(t, d, top), 10000)
+	get(t, d, top) // has the times of the checked file
+	put(t, d, top)
+	flip(t, volumeOf(t, d, top), 10000) // as it was
+	m := start(t, d, "c", top)
+	driver.FinishAside(d)
+	flip(t, m.Image.Path, 10000)
+	put(t, d, "c")
+	get(t, d, "c")
+	put(t, d, "c")
+}
+
+// TestVerifyImageVolumeLost finds an image volume damaged where there is no room for another one.
+func TestVerifyImageVolumeLost(t *testing.T) {
+	d, root, top, filler := noRoom(t)
+	if err := os.Remove(filler); err != nil {
+		t.Fatal(err)
+	}
+	m := start(t, d, "c", top)
+	put(t, d, "c")
+	if m.Image == nil {
+		t.Fatal(m.NoImage)
+	}
+	flip(t, m.Image.Path, 10000)
+	if err := driver.DropKept(d); err != nil {
+		t.Fatal(err)
+	}
+	fillBut4M(t, filler)
+	held, err := os.Open(m.Image.Path) // so that its removal gives nothing back
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer held.Close()
+	d = reopen(t, root, "erofs.image_volume=copy", "erofs.verify=on-mount")
+	got, err := volume.ReadManifest(get(t, d, "c"))
+	if err != nil || got.Image != nil || !strings.Contains(got.NoImage, unix.ENOSPC.Error()) {
+		t.Errorf("%+v, %v", got, err)
+	}
+	put(t, d, "c")
+}
+
+// fillBut4M makes a file of all that is free but 4 MiB, of which a container needs some.
+func fillBut4M(t *testing.T, path string) {
+	t.Helper()
+	room := free(t, filepath.Dir(path))
+	if err := os.WriteFile(path, make([]byte, room-4<<20), 0o600); err != nil {
+		t.Fatal(err)
 	}
 }
 

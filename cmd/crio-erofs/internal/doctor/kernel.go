@@ -116,8 +116,8 @@ func reflinks(n *Node, c *driver.Capabilities, s *driver.Settings) Finding {
 	switch {
 	case s.Image == driver.ImageOff && n.needsImageVolumes() == "":
 		return good(subject, "not needed: erofs.image_volume=off")
-	case s.Image == driver.ImageCopy:
-		return good(subject, "not needed: erofs.image_volume=copy")
+	case s.Image == driver.ImageCopy, s.Image == driver.ImageBackground:
+		return good(subject, "not needed: erofs.image_volume=%s", s.Image)
 	case s.Image == driver.ImageReflink && c.Reflink == nil:
 		return good(subject, "files on %s share blocks, so image volumes cost no space", c.BackingFS)
 	}
