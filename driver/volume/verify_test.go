@@ -144,6 +144,8 @@ func TestVerityFile(t *testing.T) {
 		"no salt":         strings.Replace(good, `,"salt":""`, "", 1),
 		"a salt":          strings.Replace(good, `"salt":""`, `"salt":"00"`, 1),
 		"another key":     strings.Replace(good, `{`, `{"x":1,`, 1),
+		"hidden by case":  strings.Replace(good, `}`, `,"RootHash":"`+v.RootHash+`"}`, 1),
+		"spaces":          strings.Replace(good, ",", ", ", 1),
 		"twice":           good + good,
 		"no JSON":         "roothash",
 		"too large":       good + strings.Repeat(" ", 5000),
