@@ -69,7 +69,7 @@ func ParseMode(s string) (Mode, error) {
 		}
 		names = append(names, string(m))
 	}
-	return "", fmt.Errorf("mode %q is unknown; valid are %s", s, strings.Join(names, ", "))
+	return "", fmt.Errorf("mode %.64q is unknown; valid are %s", s, strings.Join(names, ", "))
 }
 
 // VolumeKey returns the annotation of volume n's VirtualVolume.

@@ -1,6 +1,7 @@
 package kata_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/crio-erofs/crio-erofs/kata"
@@ -43,6 +44,9 @@ func TestModes(t *testing.T) {
 		if got, err := kata.ParseMode(string(m)); err != nil || got != m {
 			t.Errorf("ParseMode(%q) = %q, %v", m, got, err)
 		}
+	}
+	if _, err := kata.ParseMode(strings.Repeat("x", 256<<10)); err == nil || len(err.Error()) > 256 {
+		t.Error("a pod's author can fill the node's log with a request")
 	}
 	if _, err := kata.ParseMode("verity"); err == nil ||
 		err.Error() != `mode "verity" is unknown; valid are layer, layer-verity, image, image-verity, `+

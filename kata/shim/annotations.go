@@ -39,7 +39,7 @@ func checkAnnotations(got, want map[string]string) error {
 		return fmt.Errorf("annotation %s is missing: %w", kata.AnnotationMode, errNotAnnotated)
 	}
 	if value != want[kata.AnnotationMode] {
-		return fmt.Errorf("annotation %s is %q, but by the handler's configuration this container has mode %s: if that was "+
+		return fmt.Errorf("annotation %s is %.64q, but by the handler's configuration this container has mode %s: if that was "+
 			"changed just now, create the container again; else see whether hook and shim read the same file",
 			kata.AnnotationMode, value, want[kata.AnnotationMode])
 	}
@@ -65,7 +65,7 @@ func checkAnnotation(key string, got map[string]string, want string) error {
 	if value == want {
 		return nil
 	}
-	diff := fmt.Sprintf("it is %q, want %q", value, want)
+	diff := fmt.Sprintf("it is %.256q, want %.256q", value, want)
 	if strings.HasPrefix(key, kata.AnnotationVolumePrefix) {
 		var err error
 		if diff, err = differentVolume(value, want); err != nil {

@@ -39,7 +39,7 @@ func checkForcedPull(mode kata.Mode, annotations map[string]string) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("annotation or label %s=%s of the pod makes Kata replace every rootfs by a pull in the guest, but the "+
+	return fmt.Errorf("annotation or label %s=%.64q of the pod makes Kata replace every rootfs by a pull in the guest, but the "+
 		"container's mode is %s: remove it, or request mode %s if the handler allows that", key, annotations[key], mode,
 		kata.ModeGuestPull)
 }
@@ -56,6 +56,6 @@ func checkConfigPath(mode kata.Mode, annotations map[string]string, id identity)
 	if path == "" || !modes.HasVolumes(mode) || id.atLeast(4, 0) {
 		return nil
 	}
-	return fmt.Errorf("the pod chooses Kata's configuration file itself (annotation or label %s=%s), and %s heeds that: "+
+	return fmt.Errorf("the pod chooses Kata's configuration file itself (annotation or label %s=%.128q), and %s heeds that: "+
 		"remove it", annotationConfigPath, path, id.program)
 }

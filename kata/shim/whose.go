@@ -32,7 +32,7 @@ var foreignKeys = []string{"io.kubernetes.cri.container-type", "io.kubernetes.cr
 func checkPod(sandbox string, c createRequest, config *bundleConfig) error {
 	for _, key := range slices.Sorted(maps.Keys(config.Annotations)) {
 		if slices.Contains(foreignKeys, key) {
-			return fmt.Errorf("annotation or label %s=%s of the pod is not CRI-O's, and "+
+			return fmt.Errorf("annotation or label %s=%.128q of the pod is not CRI-O's, and "+
 				"tells Kata of which pod the container is: remove it", key, config.Annotations[key])
 		}
 	}
@@ -42,10 +42,10 @@ func checkPod(sandbox string, c createRequest, config *bundleConfig) error {
 	case isSandbox == (c.id == sandbox) && isSandbox == config.isSandbox() && config.Annotations[annotationSandboxID] == sandbox:
 		return nil
 	case isSandbox:
-		return fmt.Errorf("container %s is a pod's sandbox, and by %s=%s and %s=%s it would get into the VM of pod %s: remove "+
+		return fmt.Errorf("container %s is a pod's sandbox, and by %s=%.128q and %s=%.128q it would get into the VM of pod %s: remove "+
 			"these annotations from the pod", c.id, annotationContainerType, config.Annotations[annotationContainerType],
 			annotationSandboxID, config.Annotations[annotationSandboxID], sandbox)
 	}
-	return fmt.Errorf("container %s is of pod %q and would get into the VM of pod %s: delete its pod", c.id,
+	return fmt.Errorf("container %s is of pod %.128q and would get into the VM of pod %s: delete its pod", c.id,
 		config.Annotations[annotationSandboxID], sandbox)
 }

@@ -22,11 +22,11 @@ var intruders = map[string]struct {
 	}, "container intruder is a pod's sandbox"},
 	"a container names another sandbox as containerd does": {"Golang", "ctr", "container", func(f *fixture) {
 		f.annotations()["io.kubernetes.cri.sandbox-id"] = "victim"
-	}, "io.kubernetes.cri.sandbox-id=victim of the pod is not CRI-O's"},
+	}, "io.kubernetes.cri.sandbox-id=\"victim\" of the pod is not CRI-O's"},
 	"a container that is another pod's": {"Rust", "ctr", "container", func(f *fixture) {
 		f.annotations()[annotationSandboxID] = "victim"
 		f.config["annotations"].(map[string]string)["io.kubernetes.cri.container-type"] = "container"
-	}, "io.kubernetes.cri.container-type=container of the pod is not CRI-O's"},
+	}, "io.kubernetes.cri.container-type=\"container\" of the pod is not CRI-O's"},
 }
 
 // TestIntruders: what gets to the proxy of a pod is of that pod.
