@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"regexp"
 	"strings"
 
 	"github.com/pelletier/go-toml/v2"
@@ -98,7 +99,7 @@ func decodeError(name string, err error) error {
 		return fmt.Errorf("%s:%d: unknown key %s; valid there are %s", name, line, strings.Join(key, "."),
 			strings.Join(validKeys(key), ", "))
 	}
-	what := strings.TrimPrefix(err.Error(), "toml: ")
+	what := inWords(strings.TrimPrefix(err.Error(), "toml: "))
 	var decode *toml.DecodeError
 	if errors.As(err, &decode) {
 		// The decoder does not always know the place, of a boolean for example, and then says 1:1, where no value is.
@@ -107,6 +108,31 @@ func decodeError(name string, err error) error {
 		}
 	}
 	return fmt.Errorf("%s: %s", name, what)
+}
+
+// wrongType is how the decoder complains about a value, in terms of this package's types.
+var wrongType = regexp.MustCompile(`^cannot decode TOML (\w+) into struct field modes\.(\w+)\.(\w+) of type (.*)$`)
+
+// wanted says what values of these types are in the file.
+var wanted = map[string]string{
+	"map[string]modes.fileHandler": "tables, [handlers.NAME]", "*[]modes.modeName": "a list, such as [\"layer-verity\"]",
+	"string": "a text in quotes",
+}
+
+func inWords(what string) string {
+	m := wrongType.FindStringSubmatch(what)
+	if m == nil || wanted[m[4]] == "" {
+		return what
+	}
+	t := reflect.TypeFor[file]()
+	if m[2] == "fileHandler" {
+		t = reflect.TypeFor[fileHandler]()
+	}
+	f, ok := t.FieldByName(m[3])
+	if !ok {
+		return what
+	}
+	return fmt.Sprintf("%s is to be %s, and is of type %s", f.Tag.Get("toml"), wanted[m[4]], m[1])
 }
 
 // validKeys returns the keys of the table that an unknown key is in.

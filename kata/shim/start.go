@@ -16,6 +16,9 @@ import (
 // Nothing here looks into config.json: whether a container is a sandbox's or belongs to one is decided by the real
 // shim, by rules of its version, and shows in the address that it prints.
 func start(handler, program string, args []string, id string) (string, error) {
+	if !filepath.IsAbs(runDir()) {
+		return "", fmt.Errorf("%s=%q is not an absolute path", envRunDir, runDir())
+	}
 	offer, err := offerEvents(runDir(), id)
 	if err != nil {
 		return "", fmt.Errorf("socket for the real shim's events: %w", err)

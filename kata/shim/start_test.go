@@ -107,6 +107,7 @@ func TestStartFails(t *testing.T) {
 		{"no real shim", envRealShim + "=/nonexistent/shim", "stat /nonexistent/shim: no such file or directory"},
 		{"relative real shim", envRealShim + "=shim", "is not an absolute path"},
 		{"itself", envRealShim + "=" + interposer, "is this program itself"},
+		{"relative run directory", envRunDir + "=run", "is not an absolute path"},
 		{"run directory too long", envRunDir + "=/tmp/" + strings.Repeat("x", 90), "longer than 106 bytes"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
