@@ -58,6 +58,8 @@ func TestTarget(t *testing.T) {
 		{"remote", Target{Hypervisor: "remote"}, gort, ModeLayer, oneLayer, "attaches no disks: use mode guest-pull"},
 		{"remote", Target{Hypervisor: "remote"}, raw, ModeLayerVerity, oneLayer, "attaches no disks"},
 		{"remote, pull", Target{Hypervisor: "remote", SharedFS: &none}, rs, ModeGuestPull, nil, ""},
+		{"remote, pull, as it is shipped", Target{Hypervisor: "remote"}, rs, ModeGuestPull, nil, ""},
+		{"remote, pull, as it is shipped", Target{Hypervisor: "remote"}, gort, ModeGuestPull, nil, ""},
 		{"rs, pull beside virtio-fs", Target{Hypervisor: "qemu", SharedFS: &virtiofs}, rs, ModeGuestPull, nil,
 			`only with shared_fs = "none", and it is "virtio-fs"`},
 		{"go, pull beside virtio-fs", Target{Hypervisor: "qemu", SharedFS: &virtiofs}, gort, ModeGuestPull, nil, ""},
