@@ -19,15 +19,12 @@ const (
 	// AnnotationMode holds the Mode in which the container gets its image.
 	AnnotationMode = AnnotationErofsPrefix + "mode"
 
-	// AnnotationRootHash holds the volumes' dm-verity root hashes, lowest first, with commas between them and
-	// NoRootHash in the place of a volume that has none. It is absent if no volume has one.
+	// AnnotationRootHash holds the volumes' dm-verity root hashes, lowest first, with commas between them. It is absent in
+	// modes without verity.
 	AnnotationRootHash = AnnotationErofsPrefix + "root-hash"
 
 	// AnnotationRequest is the one key of this project that a pod may bring: the Mode that it insists on.
 	AnnotationRequest = AnnotationErofsPrefix + "request"
-
-	// NoRootHash stands in AnnotationRootHash for a volume without dm-verity.
-	NoRootHash = "-"
 )
 
 // Mode says as what a container gets its image.
@@ -53,6 +50,9 @@ func Modes() []Mode {
 func (m Mode) Verity() bool {
 	return m == ModeLayerVerity || m == ModeImageVerity
 }
+
+// Image says whether the mode gives the whole image as one volume.
+func (m Mode) Image() bool { return m == ModeImage || m == ModeImageVerity }
 
 // Satisfies says whether a container in mode m gets everything that a request for mode want asks for. A mode with
 // dm-verity satisfies the request for the same mode without.

@@ -2,8 +2,6 @@ package kata
 
 import (
 	"fmt"
-	"slices"
-	"strings"
 
 	"github.com/crio-erofs/crio-erofs/driver/volume"
 )
@@ -19,23 +17,6 @@ const (
 	DialectRawVolume   Dialect = "raw-volume"   // runtimes that take KataVirtualVolumes of the raw block types
 	DialectBlockDevice Dialect = "block-device" // a rootfs that the host has mounted from a block device
 )
-
-// Dialects returns every dialect, in the order of the documentation.
-func Dialects() []Dialect {
-	return []Dialect{DialectRuntimeRS, DialectGo, DialectRawVolume, DialectBlockDevice}
-}
-
-// ParseDialect returns the dialect named s; the error lists the valid names.
-func ParseDialect(s string) (Dialect, error) {
-	if slices.Contains(Dialects(), Dialect(s)) {
-		return Dialect(s), nil
-	}
-	names := make([]string, 0, len(Dialects()))
-	for _, d := range Dialects() {
-		names = append(names, string(d))
-	}
-	return "", fmt.Errorf("dialect %q is unknown; valid are %s", s, strings.Join(names, ", "))
-}
 
 // Mount is one element of CreateTaskRequest.Rootfs, containerd.types.Mount on the wire.
 type Mount struct {
@@ -103,7 +84,7 @@ func (r *RootfsRequest) checkVolumes() error {
 	if len(r.Volumes) == 0 {
 		return fmt.Errorf("mode %s without volumes", r.Mode)
 	}
-	if (r.Mode == ModeImage || r.Mode == ModeImageVerity) && len(r.Volumes) != 1 {
+	if r.Mode.Image() && len(r.Volumes) != 1 {
 		return fmt.Errorf("mode %s with %d volumes instead of the image's one", r.Mode, len(r.Volumes))
 	}
 	if !r.Mode.Verity() {

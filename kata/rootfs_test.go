@@ -177,15 +177,3 @@ func TestRootfsRefuses(t *testing.T) {
 		}
 	}
 }
-
-func TestDialects(t *testing.T) {
-	for _, d := range Dialects() {
-		if got, err := ParseDialect(string(d)); err != nil || got != d {
-			t.Errorf("ParseDialect(%q) = %q, %v", d, got, err)
-		}
-	}
-	if _, err := ParseDialect("rust"); err == nil || err.Error() != `dialect "rust" is unknown; valid are runtime-rs, go, `+
-		"raw-volume, block-device" {
-		t.Errorf("got %v", err)
-	}
-}

@@ -32,7 +32,7 @@ func rawVolumeRootfs(r *RootfsRequest) ([]Mount, error) {
 	volumes := make([]*VirtualVolume, 0, len(r.Volumes))
 	for i := len(r.Volumes) - 1; i >= 0; i-- {
 		v := NewLayerVolume(&r.Volumes[i])
-		if r.Mode == ModeImage || r.Mode == ModeImageVerity {
+		if r.Mode.Image() {
 			v = NewImageVolume(&r.Volumes[i])
 		}
 		if !r.Mode.Verity() {

@@ -1,7 +1,6 @@
 package modes
 
 import (
-	"encoding/json"
 	"fmt"
 	"strings"
 
@@ -50,35 +49,23 @@ func Annotations(m kata.Mode, offer Offer) (map[string]string, error) {
 }
 
 func describeVolume(set map[string]string, n int, m kata.Mode, v *volume.ManifestVolume) error {
-	virtual, option := kata.NewLayerVolume(v), kata.NewLayerOption(v)
-	if m == kata.ModeImage || m == kata.ModeImageVerity {
-		virtual.VolumeType, option.Type = kata.VolumeImageRawBlock, kata.OptionRawImageBlock
+	if m.Image() {
+		return encode(set, n, kata.NewImageVolume(v), kata.NewImageOption(v))
 	}
-	return encode(set, n, virtual, option)
+	return encode(set, n, kata.NewLayerVolume(v), kata.NewLayerOption(v))
 }
 
 // describePull writes what a guest needs to pull the image itself. Of the RFC's option only the labels are used
-// (confidential-containers#137), so the image's name is
-// one of them, as it is with containerd.
+// (confidential-containers#137), so the image's name is one of them, as it is with containerd.
 func describePull(set map[string]string, offer Offer) error {
 	if offer.Reference == "" {
 		return fmt.Errorf("mode %s without an image's name", kata.ModeGuestPull)
 	}
-	labels := offer.Labels
-	if labels == nil {
-		labels = map[string]string{}
-	}
-	config, err := json.Marshal(labels)
+	option, err := kata.NewPullOption(offer.Labels)
 	if err != nil {
 		return err
 	}
-	// What CRI-O itself writes for its runtime_pull_image, but for the metadata, which there are all annotations
-	// (cri-o 1.34, internal/oci/runtime_vm.go).
-	virtual := &kata.VirtualVolume{
-		VolumeType: kata.VolumeImageGuestPull, Source: offer.Reference, FSType: "overlay_fs",
-		ImagePull: &kata.Metadata{Metadata: labels},
-	}
-	return encode(set, 0, virtual, &kata.ExtraOption{Type: kata.OptionRuntimeAgentPull, Config: string(config)})
+	return encode(set, 0, kata.NewGuestPullVolume(offer.Reference, offer.Labels), option)
 }
 
 func encode(set map[string]string, n int, virtual *kata.VirtualVolume, option *kata.ExtraOption) (err error) {

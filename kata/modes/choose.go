@@ -120,20 +120,18 @@ func (h *Handler) cannot(m kata.Mode, offer Offer) string {
 // Volumes returns the volumes that a container in mode m gets, lowest first; none in the modes without volumes, and if
 // there is no image volume where m needs it.
 func Volumes(m kata.Mode, manifest *volume.Manifest) []volume.ManifestVolume {
-	switch m {
-	case kata.ModeLayer, kata.ModeLayerVerity:
+	switch {
+	case m.Image() && manifest.Image != nil:
+		return []volume.ManifestVolume{*manifest.Image}
+	case !m.Image() && HasVolumes(m):
 		return manifest.Volumes
-	case kata.ModeImage, kata.ModeImageVerity:
-		if manifest.Image != nil {
-			return []volume.ManifestVolume{*manifest.Image}
-		}
 	}
 	return nil
 }
 
 // HasVolumes says whether a container in mode m gets volumes.
 func HasVolumes(m kata.Mode) bool {
-	return slices.Contains([]kata.Mode{kata.ModeLayer, kata.ModeLayerVerity, kata.ModeImage, kata.ModeImageVerity}, m)
+	return m.Image() || m == kata.ModeLayer || m == kata.ModeLayerVerity
 }
 
 // asRuntimeRS says whether the rules of Kata's runtime-rs apply.
