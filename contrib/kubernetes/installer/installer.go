@@ -39,6 +39,9 @@ func (i *installer) say(what, name string) { fmt.Fprintf(i.out, "%-9s /%s\n", wh
 
 // plan is what Install is going to do.
 type plan struct {
+	files  []file  // the payload's
+	record *record // of the node
+
 	write []file // missing, or ours and of another version
 	kept  []file // configuration that somebody has changed
 	gone  []file // ours, and not in this payload any more
@@ -46,14 +49,11 @@ type plan struct {
 
 // Install writes the payload's files to the node. It checks all of them before it writes the first.
 func (i *installer) Install() error {
-	files, r, err := i.read()
+	p, err := i.plan()
 	if err != nil {
 		return err
 	}
-	p, err := i.plan(files, r)
-	if err != nil {
-		return err
-	}
+	r := p.record
 	for _, f := range p.write {
 		if err := r.makeDirs(i.host, path.Dir(f.path)); err != nil {
 			return err
@@ -81,28 +81,31 @@ func (i *installer) Install() error {
 	return r.write(i.host)
 }
 
-// read reads what is to be on the node, and what is there of ours.
-func (i *installer) read() ([]file, *record, error) {
+// plan reads the payload and the node's record, and compares the node with them.
+func (i *installer) plan() (*plan, error) {
 	files, err := readPayload(i.payload)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	r, err := readRecord(i.host)
-	return files, r, err
+	if err != nil {
+		return nil, err
+	}
+	p := &plan{files: files, record: r}
+	return p, i.compare(p)
 }
 
-// plan compares the node with the payload. What is in the way is an error that names all of it.
-func (i *installer) plan(files []file, r *record) (plan, error) {
-	var p plan
+// compare fills in the plan. What is in the way is an error that names all of it.
+func (i *installer) compare(p *plan) error {
 	var foreign []string
-	for _, f := range files {
+	for _, f := range p.files {
 		there, err := describe(i.host, f.path)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 			p.write = append(p.write, f)
 		case err != nil:
-			return p, err
-		case r.owns(there):
+			return err
+		case p.record.owns(there):
 			if there.sum != f.sum || f.link == "" && there.mode != f.mode {
 				p.write = append(p.write, f)
 			}
@@ -113,15 +116,15 @@ func (i *installer) plan(files []file, r *record) (plan, error) {
 		}
 	}
 	if len(foreign) > 0 {
-		return p, fmt.Errorf("%s: not from this installer: remove it from the node first (or the package that it is of)",
+		return fmt.Errorf("%s: not from this installer: remove it from the node first (or the package that it is of)",
 			strings.Join(foreign, ", "))
 	}
-	for name := range r.Files {
-		if !slices.ContainsFunc(files, func(f file) bool { return f.path == name }) {
+	for name := range p.record.Files {
+		if !slices.ContainsFunc(p.files, func(f file) bool { return f.path == name }) {
 			p.gone = append(p.gone, file{path: name})
 		}
 	}
-	return p, nil
+	return nil
 }
 
 // Uninstall removes what was installed and is unchanged: the service's drop-in first. The programs are removed only if
@@ -185,11 +188,7 @@ func (i *installer) removeDirs(r *record) {
 
 // Status fails unless each of the payload's files is on the node, or there as the node's administrator wants it.
 func (i *installer) Status() error {
-	files, r, err := i.read()
-	if err != nil {
-		return err
-	}
-	p, err := i.plan(files, r)
+	p, err := i.plan()
 	if err != nil {
 		return err
 	}
@@ -200,7 +199,7 @@ func (i *installer) Status() error {
 		i.say("left over", f.path)
 	}
 	if n := len(p.write) + len(p.gone); n > 0 {
-		return fmt.Errorf("%d of %d files are not as this image has them: run the installer's install", n, len(files))
+		return fmt.Errorf("%d of %d files are not as this image has them: run the installer's install", n, len(p.files))
 	}
 	return nil
 }
