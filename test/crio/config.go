@@ -46,12 +46,12 @@ mountopt = "nodev,metacopy=on"
 const policy = `{"default": [{"type": "insecureAcceptAnything"}]}`
 
 // cniConf gives pods an interface and an address out of 198.18.0.0/15, which is for tests (RFC 2544). Each process
-// takes another part of it, so that two of them do not set one route twice.
+// takes another part of it, so that two of them do not set one route twice. All that a pod sends goes to the machine.
 const cniConf = `{
   "cniVersion": "1.0.0",
   "name": "crio-erofs-test",
   "plugins": [{"type": "ptp", "ipam": {
-    "type": "host-local", "dataDir": "%s", "ranges": [[{"subnet": "198.%d.%d.0/24"}]]
+    "type": "host-local", "dataDir": "%s", "ranges": [[{"subnet": "198.%d.%d.0/24"}]], "routes": [{"dst": "0.0.0.0/0"}]
   }}]
 }
 `

@@ -178,6 +178,15 @@ func (p *Pod) Ready(ctx context.Context) (bool, error) {
 	return resp.GetStatus().GetState() == cri.PodSandboxState_SANDBOX_READY, nil
 }
 
+// IP returns the pod's address.
+func (p *Pod) IP(ctx context.Context) (string, error) {
+	resp, err := p.server.runtime.PodSandboxStatus(ctx, &cri.PodSandboxStatusRequest{PodSandboxId: p.ID})
+	if err != nil {
+		return "", fmt.Errorf("status of pod %s: %w", p.ID, err)
+	}
+	return resp.GetStatus().GetNetwork().GetIp(), nil
+}
+
 // readLog returns what a container wrote, out of the log in CRI's format: "TIME STREAM P|F CONTENT".
 func readLog(path string) (stdout, stderr string, err error) {
 	content, err := os.ReadFile(path)

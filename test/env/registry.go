@@ -11,9 +11,10 @@ import (
 	"time"
 )
 
-// Registry is Debian's docker-registry on a free port of 127.0.0.1.
+// Registry is Debian's docker-registry on a free port of the machine.
 type Registry struct {
 	Address string // host:port
+	Log     string // path of what it writes, a line for each request among it
 	process *Process
 }
 
@@ -28,13 +29,18 @@ http:
   addr: %s
 `
 
-// StartRegistry starts a registry that keeps what it gets in the folder dir.
+// StartRegistry starts a registry that keeps what it gets in the folder dir, and that this machine alone can reach.
 func StartRegistry(ctx context.Context, dir string) (*Registry, error) {
+	return StartRegistryOn(ctx, "127.0.0.1", dir)
+}
+
+// StartRegistryOn starts a registry on one of the machine's addresses.
+func StartRegistryOn(ctx context.Context, host, dir string) (*Registry, error) {
 	program, err := exec.LookPath("docker-registry")
 	if err != nil {
 		return nil, fmt.Errorf("%w: run 'make deps'", err)
 	}
-	address, err := freeAddress()
+	address, err := freeAddress(host)
 	if err != nil {
 		return nil, fmt.Errorf("start registry: %w", err)
 	}
@@ -46,11 +52,12 @@ func StartRegistry(ctx context.Context, dir string) (*Registry, error) {
 	if err := os.WriteFile(config, []byte(content), 0o644); err != nil {
 		return nil, fmt.Errorf("start registry: %w", err)
 	}
-	process, err := StartProcess(exec.Command(program, "serve", config), filepath.Join(dir, "registry.log"))
+	log := filepath.Join(dir, "registry.log")
+	process, err := StartProcess(exec.Command(program, "serve", config), log)
 	if err != nil {
 		return nil, err
 	}
-	r := &Registry{Address: address, process: process}
+	r := &Registry{Address: address, Log: log, process: process}
 	if err := process.WaitFor(ctx, 20*time.Second, r.ping); err != nil {
 		r.Stop()
 		return nil, err
@@ -77,8 +84,8 @@ func (r *Registry) ping(ctx context.Context) error {
 	return nil
 }
 
-func freeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+func freeAddress(host string) (string, error) {
+	l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
 	if err != nil {
 		return "", err
 	}

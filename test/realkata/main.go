@@ -220,7 +220,10 @@ func print(w io.Writer, format string, results []matrix.Result) error {
 	fmt.Fprintln(table, "RUNTIME\tCASE\tVERITY\tSECONDS\tRESULT")
 	for _, r := range results {
 		result := "ok"
-		if r.Error != "" {
+		switch {
+		case r.Skipped != "":
+			result = "skipped: " + r.Skipped
+		case r.Error != "":
 			result = "FAILED: " + strings.ReplaceAll(r.Error, "\n", "; ")
 		}
 		fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%s\n", r.Runtime, r.Case, r.Verity, r.Seconds, result)

@@ -94,17 +94,9 @@ func (r *Runtime) ask(ctx context.Context) error {
 // checkConfig makes sure that the files which the configuration names are there: its paths are absolute, and wrong
 // when an installation was moved.
 func (r *Runtime) checkConfig() error {
-	var config struct {
-		Hypervisor map[string]struct {
-			Path, Kernel, Image, Initrd string
-		}
-	}
-	if _, err := toml.DecodeFile(r.Config, &config); err != nil {
-		return fmt.Errorf("configuration of %s: %w", r.Shim, err)
-	}
-	qemu, ok := config.Hypervisor["qemu"]
-	if !ok {
-		return fmt.Errorf("%s has no section hypervisor.qemu", r.Config)
+	qemu, err := r.qemu()
+	if err != nil {
+		return err
 	}
 	for _, path := range []string{qemu.Path, qemu.Kernel, qemu.Image, qemu.Initrd} {
 		if path == "" {
@@ -115,4 +107,23 @@ func (r *Runtime) checkConfig() error {
 		}
 	}
 	return nil
+}
+
+// qemu is what the configuration says of QEMU: paths of files.
+type qemu struct {
+	Path, Kernel, Image, Initrd string
+}
+
+func (r *Runtime) qemu() (qemu, error) {
+	var config struct {
+		Hypervisor map[string]qemu
+	}
+	if _, err := toml.DecodeFile(r.Config, &config); err != nil {
+		return qemu{}, fmt.Errorf("configuration of %s: %w", r.Shim, err)
+	}
+	q, ok := config.Hypervisor["qemu"]
+	if !ok {
+		return qemu{}, fmt.Errorf("%s has no section hypervisor.qemu", r.Config)
+	}
+	return q, nil
 }

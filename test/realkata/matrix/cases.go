@@ -20,6 +20,7 @@ const (
 	small  = "small"      // three layers
 	single = "small-flat" // one layer
 	deep   = "small-deep" // kata.MaxRootfsVolumes layers
+	short  = "small-cut"  // without the topmost of the three layers
 )
 
 // run runs a case. It returns whether the guest enforces dm-verity, as it was seen to do.
@@ -55,6 +56,9 @@ func cases(r install.Runtime) []testCase {
 		}},
 		{"process", none, storeLayers, process},
 		{"CRI-O restarted", enforced, storeLayers, restarted(kata.ModeLayerVerity)},
+		{"guest pull", none, storeLayers, guestPull},
+		{"policy", enforced, storeLayers, policyRefuses},
+		{"policy, sandbox", none, storeLayers, policyRefusesSandbox},
 	}
 }
 
@@ -70,6 +74,7 @@ func goCases() []testCase {
 		}},
 		{"process", none, storeLayers, in(kata.ModeLayer, process)},
 		{"CRI-O restarted", none, storeLayers, in(kata.ModeLayer, restarted(kata.ModeLayer))},
+		{"guest pull", none, storeLayers, guestPull},
 	}
 }
 

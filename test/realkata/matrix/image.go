@@ -28,6 +28,7 @@ import (
 var derived = map[string]func(v1.Image) (v1.Image, error){
 	"small-flat": flatten,
 	"small-deep": func(img v1.Image) (v1.Image, error) { return deepen(img, kata.MaxRootfsVolumes) },
+	"small-cut":  cut,
 }
 
 // Prepare makes the images that Run needs and are not in the cache yet. It need not be called, but emulated CPUs take
@@ -112,13 +113,31 @@ func flatten(img v1.Image) (v1.Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	flat := config.DeepCopy()
-	flat.RootFS.DiffIDs, flat.History = nil, nil
-	base, err := mutate.ConfigFile(mutate.MediaType(empty.Image, types.OCIManifestSchema1), flat)
+	return assemble(config, layer)
+}
+
+// cut makes an image of all layers but the topmost one.
+func cut(img v1.Image) (v1.Image, error) {
+	layers, err := img.Layers()
 	if err != nil {
 		return nil, err
 	}
-	return mutate.AppendLayers(mutate.ConfigMediaType(base, types.OCIConfigJSON), layer)
+	config, err := img.ConfigFile()
+	if err != nil {
+		return nil, err
+	}
+	return assemble(config, layers[:len(layers)-1]...)
+}
+
+// assemble makes an image of layers, with another image's configuration.
+func assemble(config *v1.ConfigFile, layers ...v1.Layer) (v1.Image, error) {
+	own := config.DeepCopy()
+	own.RootFS.DiffIDs, own.History = nil, nil
+	base, err := mutate.ConfigFile(mutate.MediaType(empty.Image, types.OCIManifestSchema1), own)
+	if err != nil {
+		return nil, err
+	}
+	return mutate.AppendLayers(mutate.ConfigMediaType(base, types.OCIConfigJSON), layers...)
 }
 
 // deepen puts layers with a file /deep/NUMBER each on top of an image until it has so many.

@@ -24,8 +24,9 @@ import (
 type Result struct {
 	Runtime string `json:"runtime"` // "Rust 4.1.0"
 	Case    string `json:"case"`
-	Verity  string `json:"verity"`          // whether the guest enforced it: "enforced", "not enforced", "-"
-	Error   string `json:"error,omitempty"` // empty: as it should be
+	Verity  string `json:"verity"`            // whether the guest enforced it: "enforced", "not enforced", "-"
+	Error   string `json:"error,omitempty"`   // empty: as it should be
+	Skipped string `json:"skipped,omitempty"` // what the guest lacks, so that the case was not run
 	Seconds int    `json:"seconds"`
 }
 
@@ -51,7 +52,7 @@ const caseTimeout = 15 * time.Minute
 // bench is what the cases work with.
 type bench struct {
 	opts     Options
-	registry string
+	registry *env.Registry
 	editor   *crio.ManifestEditor // runs as Kata's shim
 	server   *crio.Server
 }
@@ -76,12 +77,15 @@ func Run(ctx context.Context, opts Options) (results []Result, err error) {
 		return nil, err
 	}
 	defer stopJournal()
-	registry, err := env.StartRegistry(ctx, filepath.Join(opts.Dir, "registry"))
+	removeAddress, err := addAddress(ctx, registryHost)
 	if err != nil {
 		return nil, err
 	}
-	defer registry.Stop()
-	b.registry = registry.Address
+	defer removeAddress()
+	if b.registry, err = env.StartRegistryOn(ctx, registryHost, filepath.Join(opts.Dir, "registry")); err != nil {
+		return nil, err
+	}
+	defer b.registry.Stop()
 	pause, err := b.push(ctx, images.Pause.Name)
 	if err != nil {
 		return nil, err
@@ -94,7 +98,7 @@ func Run(ctx context.Context, opts Options) (results []Result, err error) {
 			}
 		}
 		more, err := b.tryAll(ctx, selected, crio.Options{
-			Dir: filepath.Join(opts.Dir, string(st.name)), Registry: registry.Address, PauseImage: pause,
+			Dir: filepath.Join(opts.Dir, string(st.name)), Registry: b.registry.Address, PauseImage: pause,
 			StorageOptions: append(slices.Clone(storageOptions), st.options...), Kata: &crio.Kata{
 				Shim: b.editor.Program(), Config: config, Configs: map[string]string{crio.HandlerVMLayer: sharing},
 			},
@@ -152,27 +156,35 @@ func (b *bench) push(ctx context.Context, name string) (string, error) {
 	}
 	for _, image := range []images.Image{images.Pause, images.Small} {
 		if image.Name == name {
-			return image.Push(ctx, cache, b.registry)
+			return image.Push(ctx, cache, b.registry.Address)
 		}
 	}
-	return pushDerived(ctx, name, b.registry)
+	return pushDerived(ctx, name, b.registry.Address)
 }
 
 // pod pulls images and starts a pod under the handler for VMs. It returns the images' references.
 func (b *bench) pod(ctx context.Context, images ...string) (*crio.Pod, []string, error) {
-	var refs []string
-	for _, name := range images {
-		ref, err := b.push(ctx, name)
-		if err != nil {
-			return nil, nil, err
-		}
-		if _, err := b.server.PullImage(ctx, ref); err != nil {
-			return nil, nil, err
-		}
-		refs = append(refs, ref)
+	refs, err := b.pull(ctx, images...)
+	if err != nil {
+		return nil, nil, err
 	}
 	pod, err := b.server.RunPod(ctx, crio.PodOptions{Handler: crio.HandlerVM})
 	return pod, refs, err
+}
+
+// pull has CRI-O pull images, and returns their references.
+func (b *bench) pull(ctx context.Context, images ...string) (refs []string, err error) {
+	for _, name := range images {
+		ref, err := b.push(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		if _, err := b.server.PullImage(ctx, ref); err != nil {
+			return nil, err
+		}
+		refs = append(refs, ref)
+	}
+	return refs, nil
 }
 
 // close ends CRI-O. Its log is kept when the folder is.
@@ -198,13 +210,19 @@ func (b *bench) try(ctx context.Context, c testCase) Result {
 		Runtime: fmt.Sprintf("%s %s", b.opts.Runtime.Kind, b.opts.Runtime.Version),
 		Case:    c.name, Verity: verity, Seconds: int(time.Since(began).Seconds()),
 	}
-	if err == nil && verity != c.verity {
+	var skip skipError
+	if errors.As(err, &skip) {
+		r.Skipped, err = skip.Error(), nil
+	} else if err == nil && verity != c.verity {
 		err = fmt.Errorf("dm-verity is %q in the guest, not %q", verity, c.verity)
 	}
-	if err != nil {
+	switch {
+	case r.Skipped != "":
+		logrus.Warnf("%s: %s: skipped: %s", b.opts.Runtime.Kind, c.name, r.Skipped)
+	case err != nil:
 		r.Error = err.Error()
 		logrus.Errorf("%s: %s: %v", b.opts.Runtime.Kind, c.name, err)
-	} else {
+	default:
 		logrus.Infof("%s: %s: ok, verity %s, %d s", b.opts.Runtime.Kind, c.name, verity, r.Seconds)
 	}
 	if err := b.server.RemoveAllPods(context.WithoutCancel(ctx)); err != nil {
