@@ -245,7 +245,7 @@ func (s *Server) environment() []string {
 		kept = append(kept, "CRIO_EROFS_REAL_SHIM="+s.opts.Kata.Shim)
 	}
 	return append(append(kept,
-		"CONTAINERS_REGISTRIES_CONF="+s.path("registries.conf"),
+		"CONTAINER_REGISTRIES_CONF="+s.path("registries.conf"),
 		"CONTAINERS_STORAGE_CONF="+s.path("storage.conf"),
 		"TMPDIR="+s.path("tmp"),
 		"CRIO_EROFS_RUN_DIR="+s.path("proxies"),
