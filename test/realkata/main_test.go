@@ -38,11 +38,12 @@ func TestNotAKata(t *testing.T) {
 // TestVerdict: no case at all is a failure, and so is one that failed.
 func TestVerdict(t *testing.T) {
 	ok, failed := matrix.Result{Case: "a"}, matrix.Result{Case: "b", Error: "no"}
+	skipped := matrix.Result{Case: "c", Skipped: "the guest has none"}
 	for _, test := range []struct {
 		results []matrix.Result
 		fails   bool
 	}{
-		{nil, true}, {[]matrix.Result{ok}, false}, {[]matrix.Result{ok, failed}, true},
+		{nil, true}, {[]matrix.Result{ok}, false}, {[]matrix.Result{ok, failed}, true}, {[]matrix.Result{skipped}, false},
 	} {
 		if err := verdict(test.results); (err != nil) != test.fails {
 			t.Errorf("%+v: %v", test.results, err)

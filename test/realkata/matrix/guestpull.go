@@ -25,7 +25,7 @@ func (b *bench) needs(program, text string) error {
 	if err != nil || found {
 		return err
 	}
-	return skipError(fmt.Sprintf("the guest has no %s: %s does not have the text %q, which is in it", program, file, text))
+	return skipError(fmt.Sprintf("%s has no %s: nowhere in it is the text %q, which that writes", file, program, text))
 }
 
 // dataHubLog is what image-rs, the part of the data hub that pulls, writes as the place of its messages.
