@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/crio-erofs/crio-erofs/driver/erofs"
 	"github.com/crio-erofs/crio-erofs/driver/volume"
 )
 
@@ -22,10 +21,14 @@ type imageRecord struct {
 }
 
 // imageKey names the union of volumes, the lowest first: by the content of all, not by the top one alone, which may be
-// in many images. Another version of the format gives another union.
+// in many images. Another version of the format gives another union; it has the highest one of the volumes.
 func imageKey(volumes []volume.ManifestVolume) string {
+	version := 0
+	for i := range volumes {
+		version = max(version, volumes[i].FormatVersion)
+	}
 	sum := sha256.New()
-	fmt.Fprintf(sum, "crio-erofs image of format %d\n", erofs.FormatVersion)
+	fmt.Fprintf(sum, "crio-erofs image of format %d\n", version)
 	for i := range volumes {
 		fmt.Fprintf(sum, "%s\n", contentOf(&volumes[i].Description))
 	}

@@ -3,6 +3,7 @@ package driver_test
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/containers/storage"
@@ -26,7 +27,8 @@ type oldContainer struct {
 }
 
 // TestOldStores opens stores of earlier releases: images are whole and pushed as they were pulled, containers have what
-// they wrote, new containers start, equal layers that are pulled now share the old volumes, and all can be removed.
+// they wrote, new containers start, and all can be removed. The same layers that are pulled now have volumes of another
+// format version; an image of old layers and new ones is one.
 func TestOldStores(t *testing.T) {
 	needRoot(t)
 	for file, old := range map[string]oldStore{
@@ -64,7 +66,10 @@ func testOldStore(t *testing.T, file string, old oldStore) {
 	}
 	wantNames(t, graph, "volumes", old.volumes)
 	images = append(images, createImage(t, s, putLayers(t, s, tars)))
-	wantNames(t, graph, "volumes", old.volumes) // the bytes are still the same
+	wantNames(t, graph, "volumes", old.volumes+len(tars))
+	mixed, volumes := checkMixedImage(t, s, old.containers[0], tars)
+	containers, images = append(containers, mixed.ID), append(images, mixed.ImageID)
+	wantNames(t, graph, "volumes", old.volumes+len(tars)+volumes)
 	checkSound(t, graph)
 	deleteAll(t, s, containers, images)
 	for _, sub := range []string{"layers", "volumes", "mounts", "tmp"} {
@@ -103,6 +108,42 @@ func checkOldContainer(t *testing.T, s storage.Store, c oldContainer) (another s
 		t.Errorf("a new container of %s has\n%s\nwant\n%s", c.name, got, want)
 	}
 	return fresh.ID
+}
+
+// checkMixedImage puts a new layer, which has the content of one that was pulled already, on a container's image and
+// starts a container of it. It returns that, and how many volumes were made: one if containers have image volumes.
+func checkMixedImage(t *testing.T, s storage.Store, on oldContainer, tars [][]byte) (*storage.Container, int) {
+	t.Helper()
+	image, err := s.Image("example/" + on.name + ":1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := createImage(t, s, putLayersOn(t, s, image.TopLayer, tars[:1]))
+	c, err := s.CreateContainer("", nil, id, "", "", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := volume.ReadManifest(mountContainer(t, s, c.ID))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var versions []int
+	for _, v := range m.Volumes {
+		versions = append(versions, v.FormatVersion)
+	}
+	if want := []int{1, 1, 2}; !slices.Equal(versions, want) {
+		t.Errorf("format versions %v, want %v", versions, want)
+	}
+	if (m.Image != nil) != on.image {
+		t.Fatalf("image volume %+v (%q)", m.Image, m.NoImage)
+	}
+	if m.Image == nil {
+		return c, 0
+	}
+	if m.Image.FormatVersion != 2 {
+		t.Errorf("the image volume has format version %d", m.Image.FormatVersion)
+	}
+	return c, 1
 }
 
 // checkOldImage compares an image's layers with what they were made of, and returns the image's id.

@@ -52,9 +52,9 @@ func TestExitCodes(t *testing.T) {
 func TestVersion(t *testing.T) {
 	var b bytes.Buffer
 	cmd := newCommand()
-	cmd.SetArgs([]string{"version", "--format", "{{.Version}} {{.FormatVersion}}"})
+	cmd.SetArgs([]string{"version", "--format", "{{.Version}} {{.FormatVersion}} {{.TarfsFormatVersion}}"})
 	cmd.SetOut(&b)
-	if err := cmd.Execute(); err != nil || b.String() != "dev 1\n" {
+	if err := cmd.Execute(); err != nil || b.String() != "dev 2 1\n" {
 		t.Errorf("%v, %q", err, b.String())
 	}
 }

@@ -13,12 +13,13 @@ import (
 
 // versions is what version prints.
 type versions struct {
-	Version         string          `json:"version"`
-	FormatVersion   int             `json:"format_version"` // of volumes: equal layers and format versions give equal root hashes
-	Layouts         []volume.Layout `json:"layouts"`
-	ManifestVersion int             `json:"manifest_version"` // of what the driver tells the hook and the shim
-	Go              string          `json:"go"`
-	Platform        string          `json:"platform"`
+	Version            string          `json:"version"`
+	FormatVersion      int             `json:"format_version"` // of volumes: equal layers and format versions give equal root hashes
+	TarfsFormatVersion int             `json:"tarfs_format_version"`
+	Layouts            []volume.Layout `json:"layouts"`
+	ManifestVersion    int             `json:"manifest_version"` // of what the driver tells the hook and the shim
+	Go                 string          `json:"go"`
+	Platform           string          `json:"platform"`
 }
 
 func newVersionCommand() *cobra.Command {
@@ -31,11 +32,12 @@ of the manifests by which driver, hook and shim know each other. What the kernel
 		Example: "  crio-erofs version\n  crio-erofs version --format '{{.FormatVersion}}'",
 		Args:    cli.ExactArgs(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			v := versions{Version: version, FormatVersion: erofs.FormatVersion, ManifestVersion: volume.ManifestVersion,
-				Layouts: []volume.Layout{volume.LayoutAligned, volume.LayoutTarfs}, Go: runtime.Version(),
+			v := versions{Version: version, FormatVersion: erofs.FormatVersion, TarfsFormatVersion: erofs.TarfsFormatVersion,
+				ManifestVersion: volume.ManifestVersion,
+				Layouts:         []volume.Layout{volume.LayoutAligned, volume.LayoutTarfs}, Go: runtime.Version(),
 				Platform: runtime.GOOS + "/" + runtime.GOARCH}
 			return format.Print(cmd.OutOrStdout(), v, output.Pairs("version", v.Version, "format_version", v.FormatVersion,
-				"layouts", "aligned, tarfs", "manifest_version", v.ManifestVersion, "go", v.Go, "platform", v.Platform))
+				"tarfs_format_version", v.TarfsFormatVersion, "layouts", "aligned, tarfs", "manifest_version", v.ManifestVersion, "go", v.Go, "platform", v.Platform))
 		},
 	}
 	output.AddFlag(cmd, &format, versions{})

@@ -21,9 +21,10 @@ type Stats struct {
 
 // Image describes an image that was written, all but its first block, which is known last.
 type Image struct {
-	Head   [BlockSize]byte // belongs before everything that was written
-	Blocks uint64          // the head included; of 4096 bytes, or of TarfsBlockSize
-	Stats  Stats
+	Head          [BlockSize]byte // belongs before everything that was written
+	Blocks        uint64          // the head included; of 4096 bytes, or of TarfsBlockSize
+	FormatVersion int
+	Stats         Stats
 }
 
 // Aligned is an image of the aligned layout in the making: file data is written, the metadata is not.
@@ -33,11 +34,16 @@ type Aligned struct {
 }
 
 // ReadAligned reads a layer's uncompressed tar to the end of its archive and writes its file data to w, which comes
-// behind the image's first block. What it writes is a multiple of BlockSize. If w is an io.ReaderFrom, file data is read
-// straight into it. On an error, what was written is of no use.
-func ReadAligned(w io.Writer, layer io.Reader) (*Aligned, error) {
-	data := &alignedData{w: w, blocks: 1}
-	l := &layerReader{data: data, tree: newTree()}
+// behind the image's first block. What it writes is a multiple of BlockSize. On an error, what was written is of no use.
+func ReadAligned(w DataWriter, layer io.Reader) (*Aligned, error) {
+	return readAligned(w, layer, newHash())
+}
+
+// readAligned is ReadAligned with a hash to find equal files by, which the image does not depend on.
+func readAligned(w DataWriter, layer io.Reader, hash func([]byte) uint64) (*Aligned, error) {
+	l := &layerReader{tree: newTree()}
+	data := &alignedData{w: w, blocks: 1, memory: &l.tree.memory, hash: hash, small: map[uint64]smallFile{}}
+	l.data = data
 	if err := l.readLayer(layer); err != nil {
 		return nil, err
 	}
@@ -46,12 +52,12 @@ func ReadAligned(w io.Writer, layer io.Reader) (*Aligned, error) {
 
 // WriteMetadata writes what follows the file data to w, a multiple of BlockSize, and returns the image.
 func (a *Aligned) WriteMetadata(w io.Writer) (*Image, error) {
-	return a.reader.writeMetadata(w, a.data.blocks, blockBits)
+	return a.reader.writeMetadata(w, a.data.blocks, blockBits, FormatVersion)
 }
 
 // writeMetadata writes the metadata of the layer that was read.
-func (l *layerReader) writeMetadata(w io.Writer, blocks uint64, bits uint8) (*Image, error) {
-	img, err := writeMetadata(w, l.tree.root, blocks, bits)
+func (l *layerReader) writeMetadata(w io.Writer, blocks uint64, bits uint8, version int) (*Image, error) {
+	img, err := writeMetadata(w, l.tree.root, blocks, bits, version)
 	if err != nil {
 		return nil, err
 	}
@@ -61,7 +67,8 @@ func (l *layerReader) writeMetadata(w io.Writer, blocks uint64, bits uint8) (*Im
 }
 
 // writeMetadata writes the metadata of the tree below root, behind the blocks, of 2^bits bytes, that file data takes.
-func writeMetadata(w io.Writer, root *node, blocks uint64, bits uint8) (*Image, error) {
+// version is the format's.
+func writeMetadata(w io.Writer, root *node, blocks uint64, bits uint8, version int) (*Image, error) {
 	plan := plan(root, blocks, bits)
 	if plan.metaBlock > maxBlocks {
 		return nil, fmt.Errorf("layer is larger than the %d TiB that an image of this layout can have", 1<<bits>>8)
@@ -77,20 +84,21 @@ func writeMetadata(w io.Writer, root *node, blocks uint64, bits uint8) (*Image, 
 		return nil, fmt.Errorf("image metadata: %w", err)
 	}
 	img := &Image{
-		Blocks: plan.metaBlock + (plan.metaSize+BlockSize-1)&^(BlockSize-1)>>bits,
-		Stats:  Stats{Inodes: int64(len(plan.nodes))},
+		Blocks:        plan.metaBlock + (plan.metaSize+BlockSize-1)&^(BlockSize-1)>>bits,
+		FormatVersion: version,
+		Stats:         Stats{Inodes: int64(len(plan.nodes))},
 	}
 	for _, n := range plan.nodes {
 		if !n.isDir() {
 			img.Stats.Bytes += int64(n.size)
 		}
 	}
-	img.Head = head(plan, img.Blocks, uuid)
+	img.Head = head(plan, img, uuid)
 	return img, nil
 }
 
 // head returns the first 4096 bytes.
-func head(plan *layout, blocks uint64, uuid [16]byte) (b [BlockSize]byte) {
+func head(plan *layout, img *Image, uuid [16]byte) (b [BlockSize]byte) {
 	sb := superblock{
 		featureCompat: compatMtime,
 		rootNid:       uint16(plan.nodes[0].nid),
@@ -98,11 +106,11 @@ func head(plan *layout, blocks uint64, uuid [16]byte) (b [BlockSize]byte) {
 		epoch:         uint64(plan.epoch.sec),
 		epochNsec:     plan.epoch.nsec,
 		bits:          plan.bits,
-		blocks:        uint32(blocks),
+		blocks:        uint32(img.Blocks),
 		metaBlkAddr:   uint32(plan.metaBlock),
 		uuid:          uuid,
 	}
-	copy(sb.label[:], labelPrefix+strconv.Itoa(FormatVersion))
+	copy(sb.label[:], labelPrefix+strconv.Itoa(img.FormatVersion))
 	// With blocks of 512 bytes there is no checksum: fsck.erofs 1.8 crashes on one.
 	if plan.bits == blockBits {
 		sb.featureCompat |= compatChecksum

@@ -39,7 +39,7 @@ func image(t testing.TB, names ...string) []byte {
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
-	var b bytes.Buffer
+	var b erofs.MemoryData
 	aligned, err := erofs.ReadAligned(&b, &layer)
 	if err != nil {
 		t.Fatal(err)

@@ -13,6 +13,7 @@ const (
 	xattrMemory     = 80
 	apartMemory     = 3 * TarfsBlockSize
 	partMemory      = 48 // a component of a path
+	smallFileMemory = 48 // its place in a map
 )
 
 // memory counts what a tree takes.

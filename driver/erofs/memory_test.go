@@ -28,6 +28,14 @@ var hostile = map[string]struct {
 		return header(w, tar.TypeReg, fmt.Sprint(i)+strings.Repeat("/d", 2000), nil)
 	}},
 	"long names": {entry: func(w *tar.Writer, i int) error { return header(w, tar.TypeReg, fmt.Sprintf("%0250d", i), nil) }},
+	"small files": {entry: func(w *tar.Writer, i int) error {
+		data := fmt.Sprint(i)
+		if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: data, Size: int64(len(data))}); err != nil {
+			return err
+		}
+		_, err := io.WriteString(w, data)
+		return err
+	}},
 	"link targets": {entry: func(w *tar.Writer, i int) error {
 		return link(w, tar.TypeSymlink, fmt.Sprint(i), strings.Repeat("t", 4000))
 	}},
@@ -201,7 +209,7 @@ func readHostile(t *testing.T, name string) {
 }
 
 func readAndWrite(r io.Reader) error {
-	a, err := ReadAligned(io.Discard, r)
+	a, err := ReadAligned(&discardData{Writer: io.Discard}, r)
 	if err != nil {
 		return err
 	}

@@ -18,25 +18,28 @@ type Extent struct {
 
 // Merged is the union of layers before it is written: file data as extents of the layers, metadata anew.
 type Merged struct {
-	Extents []Extent // by To, from block 1 on without gaps
+	Extents []Extent // by To, from block 1 on without gaps; each block of a layer at most once
 	Blocks  uint64   // block 0 and all extents: where the metadata starts
 	root    *node
+	version int // of the format
 }
 
 // Merge makes the union of layers, the lowest first, as overlayfs would show it: whiteouts and opaque directories are
 // applied and gone, a directory has the metadata of the topmost layer that has it. The layers must be aligned images of
-// this package.
+// this package; the union has the highest of their format versions, so that the one of old layers stays the same.
 func Merge(layers []io.ReaderAt) (*Merged, error) {
 	if len(layers) == 0 {
 		return nil, errors.New("no layers to merge")
 	}
 	var root *node
 	var m memory // of all trees together
+	merged := &Merged{Blocks: 1}
 	for i, r := range layers {
-		top, _, err := readTree(r, &m)
+		top, header, err := readTree(r, &m)
 		if err != nil {
 			return nil, fmt.Errorf("layer %d: %w", i, err)
 		}
+		merged.version = max(merged.version, header.FormatVersion())
 		top.setLayer(i)
 		if root == nil {
 			root = top
@@ -45,7 +48,7 @@ func Merge(layers []io.ReaderAt) (*Merged, error) {
 		}
 		root = mergeDirectories(root, top)
 	}
-	merged := &Merged{root: root, Blocks: 1}
+	merged.root = root
 	root.clearPlaces()
 	merged.placeData()
 	if merged.Blocks > maxBlocks {
@@ -143,22 +146,25 @@ func (m *Merged) placeData() {
 	}
 }
 
-// place appends blocks of a layer to the image and returns where they are.
+// place appends blocks of a layer to the image, all but those that it has already because files share them, and returns
+// where they are. No blocks of the layer before from come later.
 func (m *Merged) place(layer int, from, blocks uint64) uint64 {
-	to := m.Blocks
-	m.Blocks += blocks
 	if last := len(m.Extents) - 1; last >= 0 {
 		e := &m.Extents[last]
-		if e.Layer == layer && e.From+e.Blocks == from {
-			e.Blocks += blocks
-			return to
+		if end := e.From + e.Blocks; e.Layer == layer && from <= end {
+			more := max(from+blocks, end) - end
+			e.Blocks += more
+			m.Blocks += more
+			return e.To + from - e.From
 		}
 	}
+	to := m.Blocks
+	m.Blocks += blocks
 	m.Extents = append(m.Extents, Extent{Layer: layer, From: from, To: to, Blocks: blocks})
 	return to
 }
 
 // WriteMetadata writes what follows the extents to w, and returns the image.
 func (m *Merged) WriteMetadata(w io.Writer) (*Image, error) {
-	return writeMetadata(w, m.root, m.Blocks, blockBits)
+	return writeMetadata(w, m.root, m.Blocks, blockBits, m.version)
 }

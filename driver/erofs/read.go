@@ -36,9 +36,10 @@ func readTree(r io.ReaderAt, m *memory) (*node, *Header, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	if h.FormatVersion() != FormatVersion || h.BlockSize != BlockSize || h.Incompat != 0 {
+	if v := h.FormatVersion(); v < 1 || v > FormatVersion || h.BlockSize != BlockSize || h.Incompat != 0 {
 		return nil, nil, fmt.Errorf("image is labelled %q, with blocks of %d bytes and features %#x; only images of format "+
-			"version %d can be read: build the layer again", h.Label, h.BlockSize, h.Incompat, FormatVersion)
+			"versions 1 to %d can be read: build the layer again, or use the release that made it", h.Label, h.BlockSize,
+			h.Incompat, FormatVersion)
 	}
 	if !h.ChecksumOK {
 		return nil, nil, corrupt("the superblock's checksum does not fit")

@@ -187,7 +187,7 @@ func (t *Tarfs) PlaceApart(put func(ApartFile) error) error {
 // WriteMetadata writes what follows the tar and the files behind it to w, and returns the image. sum is the tar's
 // sha256.
 func (t *Tarfs) WriteMetadata(w io.Writer, sum [32]byte) (*Image, error) {
-	img, err := t.reader.writeMetadata(w, t.blocks, tarfsBits)
+	img, err := t.reader.writeMetadata(w, t.blocks, tarfsBits, TarfsFormatVersion)
 	if err != nil {
 		return nil, err
 	}

@@ -9,7 +9,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/crio-erofs/crio-erofs/driver/erofs"
 	"github.com/crio-erofs/crio-erofs/driver/volume"
 )
 
@@ -81,7 +80,7 @@ func Measure(ctx context.Context, img *Image, opts Options) (_ *Measurement, err
 	m := &Measurement{
 		Version: Version, Image: img.Name, ManifestDigest: img.ManifestDigest,
 		ManifestType: img.ManifestType, ManifestSize: img.ManifestSize, ConfigDigest: img.ConfigDigest,
-		Platform: img.Platform, Layout: opts.Layout, FormatVersion: erofs.FormatVersion,
+		Platform: img.Platform, Layout: opts.Layout, FormatVersion: opts.Layout.FormatVersion(),
 	}
 	for _, b := range img.Layers {
 		m.Layers = append(m.Layers, Layer{Digest: b.Digest, DiffID: b.DiffID, Volume: measured[b.DiffID].volume})

@@ -74,7 +74,11 @@ func (w *imageWriter) volume(layout Layout) (*Description, *erofs.Image, error) 
 	if err != nil {
 		return nil, nil, err
 	}
-	d, err := describe(w.out, layout, size, w.leaves)
+	leaves := w.leaves
+	if w.bare {
+		leaves = nil
+	}
+	d, err := describe(w.out, layout, img, size, leaves)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -86,8 +90,8 @@ func (w *imageWriter) volume(layout Layout) (*Description, *erofs.Image, error) 
 }
 
 // describe puts superblock and tree, if there are leaves, behind an image of this size, and describes the volume.
-func describe(out io.WriterAt, layout Layout, size int64, leaves *verity.Leaves) (d *Description, err error) {
-	d = &Description{Layout: layout, FormatVersion: erofs.FormatVersion, Size: size}
+func describe(out io.WriterAt, layout Layout, img *erofs.Image, size int64, leaves *verity.Leaves) (d *Description, err error) {
+	d = &Description{Layout: layout, FormatVersion: img.FormatVersion, Size: size}
 	if leaves == nil {
 		return d, nil
 	}

@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/crio-erofs/crio-erofs/driver/erofs"
 	"github.com/crio-erofs/crio-erofs/driver/volume"
 )
 
@@ -37,6 +38,12 @@ func TestGolden(t *testing.T) {
 	layers := layersOf(t, t.TempDir(), []byte(read(t, goldenTar)), makeTar(t, file("dir/.wh.file", ""), file("new", "data")))
 	for _, layout := range volume.Layouts {
 		_, golden[string(layout)] = build(t, goldenTar, layout)
+	}
+	most := strings.Repeat("equal", erofs.MaxShared)[:erofs.MaxShared]
+	var err error
+	if _, golden["equal files"], err = create(t, makeTar(t, file("a", most), file("b", "data"), file("c", most),
+		file("a", "data"), file("d", most+"x"), file("e", most+"x"))); err != nil {
+		t.Fatal(err)
 	}
 	out, err := os.Create(filepath.Join(t.TempDir(), "image"))
 	if err != nil {
@@ -154,7 +161,7 @@ func TestCommandLine(t *testing.T) {
 			t.Fatalf("%s printed %q: %v", pipe, printed, err)
 		}
 		if got.RootHash != want.Verity.RootHash || got.DiffID != want.DiffID || got.Size != want.Size || got.Layout != "aligned" ||
-			got.FormatVersion != 1 || got.DataBlockSize != 4096 || got.DataBlocks != want.Verity.DataBlocks || got.HashOffset != want.Verity.HashOffset {
+			got.FormatVersion != 2 || got.DataBlockSize != 4096 || got.DataBlocks != want.Verity.DataBlocks || got.HashOffset != want.Verity.HashOffset {
 			t.Errorf("%s printed %s, want %+v %+v", pipe, printed, want, want.Verity)
 		}
 	}

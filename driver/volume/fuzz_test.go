@@ -21,6 +21,7 @@ func FuzzBuild(f *testing.F) {
 	f.Add(makeTar(f, dir("d"), file("d/f", "data"), symlink("l", "d"), hardlink("h", "d/f"), file("l/g", "x"), file(".wh.y", "")))
 	f.Add(makeTar(f, file(strings.Repeat("long/", 60)+"f", "")))
 	f.Add(makeTar(f, withXattr(file("x", "y"), "user.a", "1"), charDevice("null", 1, 3), dir("o"), file("o/.wh..wh..opq", "")))
+	f.Add(makeTar(f, file("a", "equal"), file("b", "equal"), file("c", "other"), file("a", "equal"), hardlink("d", "b")))
 	f.Add(raw("f", 1<<32, '0', ""))
 	f.Add(append(raw("dev", 0, '3', ""), twoZeroBlocks...))
 	f.Fuzz(func(t *testing.T, layer []byte) {
@@ -30,8 +31,9 @@ func FuzzBuild(f *testing.F) {
 	})
 }
 
-// buildAndRead makes a volume of what may be a layer and, if that is accepted, reads it with all readers there are.
-func buildAndRead(t *testing.T, layer []byte, layout volume.Layout) {
+// buildAndRead makes a volume of what may be a layer and, if that is accepted, reads it with all readers there are. For
+// root it returns what the kernel sees.
+func buildAndRead(t *testing.T, layer []byte, layout volume.Layout) map[string]tree.Entry {
 	out, err := os.CreateTemp(t.TempDir(), "v")
 	if err != nil {
 		t.Fatal(err)
@@ -41,7 +43,7 @@ func buildAndRead(t *testing.T, layer []byte, layout volume.Layout) {
 	d, err := volume.Build(out, bytes.NewReader(layer), opts)
 	sameMeasured(t, bytes.NewReader(layer), opts, d, err)
 	if err != nil {
-		return
+		return nil
 	}
 	if _, err := volume.Verify(context.Background(), out, d.Size, d.Verity.RootHash, nil); err != nil {
 		t.Fatalf("what was built does not verify: %v", err)
@@ -60,11 +62,14 @@ func buildAndRead(t *testing.T, layer []byte, layout volume.Layout) {
 	if err != nil {
 		t.Fatalf("go-erofs: %v", err)
 	}
-	if os.Geteuid() == 0 {
-		if _, err := tree.Read(tree.MountVolume(t, out.Name())); err != nil {
-			t.Fatalf("kernel: %v", err)
-		}
+	if os.Geteuid() != 0 {
+		return nil
 	}
+	seen, err := tree.Read(tree.MountVolume(t, out.Name()))
+	if err != nil {
+		t.Fatalf("kernel: %v", err)
+	}
+	return seen
 }
 
 // FuzzVerify feeds anything as a volume.

@@ -16,6 +16,7 @@ type imageWriter struct {
 	metadata io.Writer   // nil, or gets the metadata, too
 	in       *input
 	leaves   *verity.Leaves // nil: do not hash
+	bare     bool           // the leaves are to find equal files by only: no tree
 	block    int            // size of the blocks that are hashed
 }
 
@@ -60,7 +61,7 @@ func (w *imageWriter) image(layout Layout) (*erofs.Image, int64, error) {
 func (w *imageWriter) aligned() (img *erofs.Image, end int64, err error) {
 	var a *erofs.Aligned
 	end, err = w.stream(blockSize, func(s *sink) (err error) {
-		a, err = erofs.ReadAligned(s, w.in)
+		a, err = erofs.ReadAligned(&dataSink{sink: s, written: w.written}, w.in)
 		return err
 	})
 	if err != nil {

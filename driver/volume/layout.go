@@ -34,6 +34,14 @@ func ParseLayout(s string) (Layout, error) {
 	return "", fmt.Errorf("layout %q is not known; must be one of (%s)", s, strings.Join(names, "|"))
 }
 
+// FormatVersion returns the version of the format of the volumes that Build makes with this layout.
+func (l Layout) FormatVersion() int {
+	if l == LayoutTarfs {
+		return erofs.TarfsFormatVersion
+	}
+	return erofs.FormatVersion
+}
+
 // BlockSize returns the size of the blocks of the image, and of the hash tree's data blocks, in bytes.
 func (l Layout) BlockSize() int {
 	if l == LayoutTarfs {

@@ -42,9 +42,11 @@ func Measure(layer io.Reader, opts BuildOptions, tempDir string) (d *Description
 	w := opts.imageWriter(layer)
 	defer func() { w.in.close(err) }()
 	w.out = discard{}
-	if !opts.NoVerity {
-		m.leaves = &verity.Leaves{SpoolDir: tempDir}
-		w.leaves = m.leaves
+	if w.leaves = (&verity.Leaves{SpoolDir: tempDir}); opts.NoVerity {
+		defer func() { err = errors.Join(err, w.leaves.Close()) }()
+		w.bare = true // there is nothing else to compare files with
+	} else {
+		m.leaves = w.leaves
 	}
 	if opts.Layout == LayoutAligned {
 		w.metadata = m.metadata

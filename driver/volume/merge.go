@@ -69,7 +69,7 @@ func mergeVolumes(out io.WriterAt, layers []io.ReaderAt, leaves *verity.Leaves, 
 	if err := w.finish(img, end, head); err != nil {
 		return nil, err
 	}
-	return describe(out, LayoutAligned, end, leaves)
+	return describe(out, LayoutAligned, img, end, leaves)
 }
 
 // source is a layer that is open for merging.

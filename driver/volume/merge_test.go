@@ -99,6 +99,7 @@ var mergeCases = map[string][][]entry{
 	"opaque at once":       {{file("d/a", "1")}, {file(".wh.d", ""), dir("d"), file("d/b", "2")}},
 	"metadata":             {{dir("d"), file("d/f", "1")}, {withMode(dir("d"), 0o711), withMode(dir("./"), 0o700)}},
 	"hard links":           {{file("a", "1"), hardlink("b", "a"), hardlink("c", "a")}, {file(".wh.b", ""), file("x", "2"), hardlink("c", "x")}},
+	"equal files":          {{file("a", "1"), file("b", "1"), file("c", "2")}, {file(".wh.a", ""), file("d", "1"), file("c", "1")}},
 	"device":               {{file("d/null", "x")}, {withMode(charDevice("d/null", 1, 3), 0o666)}},
 	"empty layers":         {{}, {file("a", "1")}, {}},
 	"names around the dot": {{file("!", "1"), file("-", "2"), file("+x", "3"), file("0", "4")}, {file(".hidden", "5"), file(".wh.-", "")}},
@@ -172,7 +173,7 @@ func randomLayer(t testing.TB, rng *rand.Rand) []byte {
 		}
 		switch kind := "fffddwlo"[rng.IntN(8)]; kind {
 		case 'f':
-			entries = append(entries, file(path, strings.Repeat(path, rng.IntN(3000))))
+			entries = append(entries, file(path, strings.Repeat(names[rng.IntN(2)], rng.IntN(3)*5000)))
 			made[path] = 'f'
 		case 'd', 'o':
 			entries = append(entries, withMode(dir(path), int64(0o700+rng.IntN(64))))

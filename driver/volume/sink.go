@@ -39,9 +39,9 @@ type sink struct {
 	out    io.WriterAt
 	leaves *verity.Leaves // nil: do not hash
 	block  int            // size of the blocks that are hashed, in bytes
-	pos    int64          // where buf belongs in the file
-	buf    []byte         // cap chunkSize, not full
-	free   chan []byte
+	buf    *chunk         // being filled, and not full
+	chunks []*chunk       // all that there are
+	free   chan *chunk
 	jobs   chan job // to be hashed
 	writes chan job
 	wg     sync.WaitGroup // of who hashes
@@ -50,9 +50,17 @@ type sink struct {
 	err    error // the first one
 }
 
+// chunk is a piece of the stream. Only the stream's goroutine changes it, before it is flushed: it keeps its content until
+// it is free and that goroutine takes it for another piece.
+type chunk struct {
+	data []byte // cap chunkSize
+	pos  int64  // where it belongs in the file
+}
+
+func (c *chunk) end() int64 { return c.pos + int64(len(c.data)) }
+
 type job struct {
-	data      []byte
-	pos       int64
+	*chunk
 	leaves    *verity.Segment
 	writeback bool // the piece of writebackSize before pos has been written, or nearly
 }
@@ -61,12 +69,12 @@ type job struct {
 func newSink(out io.WriterAt, pos int64, leaves *verity.Leaves, block int) *sink {
 	workers := min(max(1, runtime.GOMAXPROCS(0)-1), maxWorkers)
 	waiting := 2 * workers
-	s := &sink{out: out, leaves: leaves, block: block, pos: pos, jobs: make(chan job, waiting), writes: make(chan job, waiting)}
-	s.free = make(chan []byte, 2*waiting+workers+2) // one is being written, and one being filled
+	s := &sink{out: out, leaves: leaves, block: block, jobs: make(chan job, waiting), writes: make(chan job, waiting)}
+	s.free = make(chan *chunk, 2*waiting+workers+2) // one is being written, and one being filled
 	for range cap(s.free) {
 		s.free <- nil // made when it is needed: most streams are short
 	}
-	s.buf = s.buffer()
+	s.next(pos)
 	for range workers {
 		s.wg.Go(s.work)
 	}
@@ -74,12 +82,13 @@ func newSink(out io.WriterAt, pos int64, leaves *verity.Leaves, block int) *sink
 	return s
 }
 
-// buffer returns an empty one.
-func (s *sink) buffer() []byte {
-	if b := <-s.free; b != nil {
-		return b[:0]
+// next has an empty chunk filled, which belongs at pos.
+func (s *sink) next(pos int64) {
+	if s.buf = <-s.free; s.buf == nil {
+		s.buf = &chunk{data: make([]byte, 0, chunkSize)}
+		s.chunks = append(s.chunks, s.buf)
 	}
-	return make([]byte, 0, chunkSize)
+	s.buf.data, s.buf.pos = s.buf.data[:0], pos
 }
 
 func (s *sink) work() {
@@ -107,7 +116,7 @@ func (s *sink) write() {
 		if j.writeback {
 			startWriteback(s.out, max(0, j.pos-writebackSize), writebackSize)
 		}
-		s.free <- j.data
+		s.free <- j.chunk
 	}
 }
 
@@ -149,38 +158,48 @@ func writeSparse(w io.WriterAt, data []byte, pos int64) error {
 
 // flush has the buffer hashed and written.
 func (s *sink) flush() error {
-	if len(s.buf) == 0 {
+	if len(s.buf.data) == 0 {
 		return nil
 	}
 	if err := s.failed(); err != nil {
 		return err
 	}
-	j := job{data: s.buf, pos: s.pos}
+	j := job{chunk: s.buf}
 	if s.leaves != nil {
 		var err error
-		if j.leaves, err = s.leaves.Grow(len(s.buf) / s.block); err != nil {
+		if j.leaves, err = s.leaves.Grow(len(j.data) / s.block); err != nil {
 			return err
 		}
 	}
-	s.pos += int64(len(s.buf))
-	j.writeback = j.pos/writebackSize != s.pos/writebackSize
+	end := j.end()
+	j.writeback = j.pos/writebackSize != end/writebackSize
 	select {
 	case s.jobs <- j:
 	default:
 		s.hash(j)
 	}
-	s.buf = s.buffer()
+	s.next(end)
 	return nil
+}
+
+// room returns the rest of the buffer.
+func (s *sink) room() []byte { return s.buf.data[len(s.buf.data):cap(s.buf.data)] }
+
+// advance makes the first n bytes of the room part of the stream.
+func (s *sink) advance(n int) error {
+	s.buf.data = s.buf.data[:len(s.buf.data)+n]
+	if len(s.buf.data) < cap(s.buf.data) {
+		return nil
+	}
+	return s.flush()
 }
 
 func (s *sink) Write(p []byte) (n int, err error) {
 	for len(p) > 0 {
-		k := copy(s.buf[len(s.buf):cap(s.buf)], p)
-		s.buf, p, n = s.buf[:len(s.buf)+k], p[k:], n+k
-		if len(s.buf) == cap(s.buf) {
-			if err := s.flush(); err != nil {
-				return n, err
-			}
+		k := copy(s.room(), p)
+		p, n = p[k:], n+k
+		if err := s.advance(k); err != nil {
+			return n, err
 		}
 	}
 	return n, nil
@@ -189,13 +208,10 @@ func (s *sink) Write(p []byte) (n int, err error) {
 // ReadFrom reads r to its end, straight into the buffers.
 func (s *sink) ReadFrom(r io.Reader) (n int64, err error) {
 	for {
-		k, err := r.Read(s.buf[len(s.buf):cap(s.buf)])
-		s.buf = s.buf[:len(s.buf)+k]
+		k, err := r.Read(s.room())
 		n += int64(k)
-		if len(s.buf) == cap(s.buf) {
-			if err := s.flush(); err != nil {
-				return n, err
-			}
+		if err := s.advance(k); err != nil {
+			return n, err
 		}
 		if errors.Is(err, io.EOF) {
 			return n, nil
@@ -208,7 +224,7 @@ func (s *sink) ReadFrom(r io.Reader) (n int64, err error) {
 
 // close waits until everything is hashed and written, and returns where the stream ended.
 func (s *sink) close() (end int64, err error) {
-	if tail := len(s.buf) % s.block; tail != 0 {
+	if tail := len(s.buf.data) % s.block; tail != 0 {
 		s.fail(fmt.Errorf("stream ends %d bytes into a block", tail))
 	}
 	err = s.flush()
@@ -216,7 +232,7 @@ func (s *sink) close() (end int64, err error) {
 	s.wg.Wait()
 	close(s.writes)
 	s.writer.Wait()
-	return s.pos, errors.Join(err, s.failedOther(err))
+	return s.buf.pos, errors.Join(err, s.failedOther(err))
 }
 
 // failedOther returns the workers' error unless it is err itself.

@@ -81,6 +81,28 @@ func describe(problems []*Entry) string {
 	return fmt.Sprintf(" (%d files there do not count, the first is %s: %v)", len(problems), problems[0].Path, problems[0].Problem)
 }
 
+// format is what root hashes depend on besides the image. Measurements and volumes of different ones say nothing about
+// each other.
+type format struct {
+	layout  volume.Layout
+	version int
+}
+
+func (f format) String() string {
+	return fmt.Sprintf("layout %s, format version %d", f.layout, f.version)
+}
+
+// formats returns those of a container's volumes, those of which its image volume was made included. There is more than
+// one if the image shares layers with one that was pulled before the node was upgraded, or with another layout.
+func formats(volumes []volume.ManifestVolume) (all []format) {
+	for i := range volumes {
+		if f := (format{volumes[i].Layout, volumes[i].FormatVersion}); !slices.Contains(all, f) {
+			all = append(all, f)
+		}
+	}
+	return all
+}
+
 // compareAll holds the container's volumes against all measurements of their layout and format version. There is more
 // than one if several sources vouch for the image. If these differ, one of them is wrong, and none decides.
 func compareAll(of []*Entry, m *volume.Manifest, mode kata.Mode) error {
@@ -88,10 +110,15 @@ func compareAll(of []*Entry, m *volume.Manifest, mode kata.Mode) error {
 	if len(volumes) == 0 {
 		return fmt.Errorf("it has no volumes for mode %s", mode)
 	}
+	have := formats(slices.Concat(m.Volumes, volumes))
+	if len(have) > 1 {
+		return fmt.Errorf("its volumes are of several formats (%s; %s), and an image is measured for one: remove it and the "+
+			"images that have layers in common with it from the node, and pull it again", have[0], have[1])
+	}
 	compared := 0
 	for _, e := range of {
 		measured := e.Measurement
-		if measured.Layout != volumes[0].Layout || measured.FormatVersion != volumes[0].FormatVersion {
+		if (format{measured.Layout, measured.FormatVersion}) != have[0] {
 			continue
 		}
 		compared++
@@ -100,9 +127,9 @@ func compareAll(of []*Entry, m *volume.Manifest, mode kata.Mode) error {
 		}
 	}
 	if compared == 0 {
-		return fmt.Errorf("it was measured for layout %s, format version %d (%s), and the node's volumes have layout %s, "+
-			"format version %d: measure it for these", of[0].Measurement.Layout, of[0].Measurement.FormatVersion, of[0].Path,
-			volumes[0].Layout, volumes[0].FormatVersion)
+		return fmt.Errorf("it was measured for %s (%s), and the node's volumes have %s: measure it for that, with a release that "+
+			"makes it (crio-erofs version), or pull the image again with one that makes what was measured",
+			format{of[0].Measurement.Layout, of[0].Measurement.FormatVersion}, of[0].Path, have[0])
 	}
 	return nil
 }

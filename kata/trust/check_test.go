@@ -78,7 +78,10 @@ func TestCheck(t *testing.T) {
 	unverified := manifest(a)
 	unverified.Volumes[0].Verity = nil
 	tarfs := manifest(a)
-	tarfs.Volumes[0].Layout = volume.LayoutTarfs
+	tarfs.Volumes[0].Layout, tarfs.Volumes[1].Layout = volume.LayoutTarfs, volume.LayoutTarfs
+	newer, mixed := manifest(a), manifest(a)
+	newer.Volumes[0].FormatVersion, newer.Volumes[1].FormatVersion = 2, 2
+	mixed.Volumes[1].FormatVersion, mixed.Image.FormatVersion = 2, 2
 	for _, tt := range []struct {
 		name string
 		m    *volume.Manifest
@@ -97,6 +100,9 @@ func TestCheck(t *testing.T) {
 		{"other layers", otherLayers, kata.ModeLayerVerity, imageID(a), "the node has layers with diffIDs"},
 		{"other size", otherSize, kata.ModeLayerVerity, imageID(a), "is otherwise not what was measured"},
 		{"no tree", unverified, kata.ModeLayerVerity, imageID(a), "has no dm-verity tree"},
+		{"another version", newer, kata.ModeLayerVerity, imageID(a), "and the node's volumes have layout aligned, format version 2: measure it"},
+		{"two versions", mixed, kata.ModeLayerVerity, imageID(a), "several formats (layout aligned, format version 1; layout aligned, format version 2)"},
+		{"an image volume of two versions", mixed, kata.ModeImageVerity, imageID(a), "several formats"},
 		{"another layout", tarfs, kata.ModeLayerVerity, imageID(a), "measured for layout aligned, format version 1"},
 		{"not verified by the guest", manifest(a), kata.ModeLayer, imageID(a), "mode layer lets the host change"},
 		{"shared directory", manifest(a), kata.ModeSharedFS, imageID(a), "mode shared-fs lets the host change"},

@@ -13,7 +13,6 @@ import (
 
 	"github.com/crio-erofs/crio-erofs/cmd/crio-erofs/internal/cli"
 	"github.com/crio-erofs/crio-erofs/cmd/internal/output"
-	"github.com/crio-erofs/crio-erofs/driver/erofs"
 	"github.com/crio-erofs/crio-erofs/driver/measure"
 	"github.com/crio-erofs/crio-erofs/driver/measure/source"
 	"github.com/crio-erofs/crio-erofs/kata/trust"
@@ -140,9 +139,9 @@ func (o *verifyImageOptions) recompute(ctx context.Context, image string, found 
 	again := map[string][]*measure.Measurement{}
 	for _, f := range found {
 		signed := f.Statement.Predicate
-		if signed.FormatVersion != erofs.FormatVersion {
+		if ours := signed.Layout.FormatVersion(); signed.FormatVersion != ours {
 			return fmt.Errorf("%s is of format version %d, and this program makes %d: use the release that has it, or "+
-				"--no-recompute", f.Name, signed.FormatVersion, erofs.FormatVersion)
+				"--no-recompute", f.Name, signed.FormatVersion, ours)
 		}
 		layout := string(signed.Layout)
 		if again[layout] == nil {
