@@ -125,16 +125,55 @@ func TestAttest(t *testing.T) {
 		t.Errorf("%+v", list)
 	}
 
+	olderImage(t, image, flag, private, public)
 	wrongImage(t, image, flag, private, public, config)
+}
+
+// olderImage signs a measurement of another format version, as there is one from before an upgrade.
+func olderImage(t *testing.T, image, flag, private, public string) {
+	t.Helper()
+	m := measured(t, image, flag)
+	m.FormatVersion = 1
+	push(t, image, sign(t, m, private), m)
+	out := mustExecute(t, "verify-image", flag, "--key", public, "--platform", "linux/amd64", image)
+	if !strings.Contains(out, "equal") || !strings.Contains(out, "no: of format version 1") {
+		t.Error(out)
+	}
+	m.ManifestDigest = digest.FromString("another image").String()
+	found := []*referrer.Found{{Statement: &trust.Statement{Predicate: m}}}
+	if _, err := (&verifyImageOptions{}).recompute(t.Context(), image, found); err == nil || !strings.Contains(err.Error(), "of format version 1") {
+		t.Errorf("alone: %v", err)
+	}
 }
 
 // wrongImage signs a wrong measurement, as who has the key but another format or bad intentions would.
 func wrongImage(t *testing.T, image, flag, private, public, config string) {
+	t.Helper()
+	m := measured(t, image, flag)
+	m.ImageVolume.Verity.RootHash = strings.Repeat("0", 64)
+	envelope := sign(t, m, private)
+	file := filepath.Join(t.TempDir(), "envelope")
+	if err := os.WriteFile(file, envelope, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	refuse(t, "it contradicts", "trust", "add", "--config", config, file)
+	push(t, image, envelope, m)
+	refuse(t, "what is signed is wrong: the image volume has root hash", "verify-image", flag, "--key", public, "--platform", "linux/amd64", image)
+	mustExecute(t, "verify-image", flag, "--key", public, "--no-recompute", "--platform", "linux/amd64", image)
+}
+
+func measured(t *testing.T, image, flag string) *measure.Measurement {
+	t.Helper()
 	m := &measure.Measurement{}
 	if err := json.Unmarshal([]byte(mustExecute(t, "measure", flag, "--platform", "linux/amd64", "--format", "json", image)), m); err != nil {
 		t.Fatal(err)
 	}
-	m.ImageVolume.Verity.RootHash = strings.Repeat("0", 64)
+	return m
+}
+
+// sign returns a measurement in an envelope, signed with the key in a file.
+func sign(t *testing.T, m *measure.Measurement, private string) []byte {
+	t.Helper()
 	key, err := os.ReadFile(private)
 	if err != nil {
 		t.Fatal(err)
@@ -151,12 +190,12 @@ func wrongImage(t *testing.T, image, flag, private, public, config string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	file := filepath.Join(t.TempDir(), "envelope")
-	if err := os.WriteFile(file, envelope, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	refuse(t, "it contradicts", "trust", "add", "--config", config, file)
+	return envelope
+}
 
+// push stores an envelope with an image.
+func push(t *testing.T, image string, envelope []byte, m *measure.Measurement) {
+	t.Helper()
 	var o registryOptions
 	o.addFlags(pflag.NewFlagSet("", pflag.ContinueOnError))
 	if err := o.flags.Set("tls-verify", "false"); err != nil {
@@ -169,8 +208,6 @@ func wrongImage(t *testing.T, image, flag, private, public, config string) {
 	if _, err := repo.Push(t.Context(), envelope, m); err != nil {
 		t.Fatal(err)
 	}
-	refuse(t, "what is signed is wrong: the image volume has root hash", "verify-image", flag, "--key", public, "--platform", "linux/amd64", image)
-	mustExecute(t, "verify-image", flag, "--key", public, "--no-recompute", "--platform", "linux/amd64", image)
 }
 
 // TestReferrerFormat pushes what measure prints as an OCI manifest, with nothing else at hand, and lists it.

@@ -33,7 +33,8 @@ func newVerifyImageCommand() *cobra.Command {
 		Short: "Find an image's signed measurements, check and recompute them",
 		Long: `verify-image finds the measurements that attest has stored with an image, checks their signatures, and measures the image again:
 what is signed must be what comes out. It fails unless there is a good measurement with the signature of one of the keys, for every
-image of a list with --all, and if a measurement with a good signature is wrong.`,
+image of a list with --all, and if a measurement with a good signature is wrong. One of another format version than this program's
+is not computed again; it needs one of this version beside it.`,
 		Args: cli.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return o.run(cmd.Context(), cmd.OutOrStdout(), args[0])
@@ -68,15 +69,14 @@ func (o *verifyImageOptions) run(ctx context.Context, stdout io.Writer, image st
 	if err != nil {
 		return err
 	}
-	recomputed := false
+	var recomputed map[*referrer.Found]bool
 	if !o.noRecompute {
-		if err := o.recompute(ctx, image, found); err != nil {
+		if recomputed, err = o.recompute(ctx, image, found); err != nil {
 			return fmt.Errorf("image %s: %w", image, err)
 		}
-		recomputed = true
 	}
 	for _, f := range found {
-		v := verifiedImage{Image: image, Referrer: f.Name, KeyID: f.KeyID, Recomputed: recomputed, Measurement: f.Statement.Predicate}
+		v := verifiedImage{Image: image, Referrer: f.Name, KeyID: f.KeyID, Recomputed: recomputed[f], Measurement: f.Statement.Predicate}
 		if err := o.print(stdout, &v); err != nil {
 			return err
 		}
@@ -86,8 +86,11 @@ func (o *verifyImageOptions) run(ctx context.Context, stdout io.Writer, image st
 
 func (o *verifyImageOptions) print(stdout io.Writer, v *verifiedImage) error {
 	recomputed := "equal"
-	if !v.Recomputed {
+	switch {
+	case o.noRecompute:
 		recomputed = "not asked for"
+	case !v.Recomputed:
+		recomputed = fmt.Sprintf("no: of format version %d", v.Measurement.FormatVersion)
 	}
 	// The name in what is signed is the one that the signer had for the image, and nobody has checked it.
 	about := output.Pairs("referrer", v.Referrer, "signed_by", v.KeyID, "signed_name", v.Measurement.Image, "recomputed", recomputed)
@@ -134,29 +137,36 @@ func (o *imageOptions) find(ctx context.Context, image string, keys []*trust.Key
 	return all, nil
 }
 
-// recompute measures the image again, once for each layout, and holds what was found against it.
-func (o *verifyImageOptions) recompute(ctx context.Context, image string, found []*referrer.Found) error {
-	again := map[string][]*measure.Measurement{}
+// recompute measures the image again, once for each layout, and holds what was found against it. It returns which could
+// be: those of this program's format version, at least one for each image that there is one of another for.
+func (o *verifyImageOptions) recompute(ctx context.Context, image string, found []*referrer.Found) (map[*referrer.Found]bool, error) {
+	again, done, manifests := map[string][]*measure.Measurement{}, map[*referrer.Found]bool{}, map[string]bool{}
 	for _, f := range found {
 		signed := f.Statement.Predicate
-		if ours := signed.Layout.FormatVersion(); signed.FormatVersion != ours {
-			return fmt.Errorf("%s is of format version %d, and this program makes %d: use the release that has it, or "+
-				"--no-recompute", f.Name, signed.FormatVersion, ours)
+		if signed.FormatVersion != signed.Layout.FormatVersion() {
+			continue
 		}
 		layout := string(signed.Layout)
 		if again[layout] == nil {
 			o.layout = layout
 			measured, err := o.measure(ctx, image)
 			if err != nil {
-				return err
+				return nil, err
 			}
 			again[layout] = measured
 		}
 		if err := compareSigned(signed, again[layout]); err != nil {
-			return fmt.Errorf("%s, signed by key %s: %w", f.Name, f.KeyID, err)
+			return nil, fmt.Errorf("%s, signed by key %s: %w", f.Name, f.KeyID, err)
+		}
+		done[f], manifests[signed.ManifestDigest] = true, true
+	}
+	for _, f := range found {
+		if signed := f.Statement.Predicate; !manifests[signed.ManifestDigest] {
+			return nil, fmt.Errorf("%s is of format version %d, and this program makes %d: use the release that has it, or "+
+				"--no-recompute", f.Name, signed.FormatVersion, signed.Layout.FormatVersion())
 		}
 	}
-	return nil
+	return done, nil
 }
 
 // compareSigned wants the signed measurement among those that were made now.
