@@ -42,7 +42,8 @@ func ReadAligned(w DataWriter, layer io.Reader) (*Aligned, error) {
 // readAligned is ReadAligned with a hash to find equal files by, which the image does not depend on.
 func readAligned(w DataWriter, layer io.Reader, hash func([]byte) uint64) (*Aligned, error) {
 	l := &layerReader{tree: newTree()}
-	data := &alignedData{w: w, blocks: 1, memory: &l.tree.memory, hash: hash, small: map[uint64]smallFile{}}
+	data := &alignedData{w: w, blocks: 1, memory: &l.tree.memory, hash: hash, small: map[uint64]smallFile{},
+		tiny: map[uint32]string{}}
 	l.data = data
 	if err := l.readLayer(layer); err != nil {
 		return nil, err
