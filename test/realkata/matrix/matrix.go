@@ -97,18 +97,16 @@ func Run(ctx context.Context, opts Options) (results []Result, err error) {
 				selected = append(selected, c)
 			}
 		}
-		more, err := b.tryAll(ctx, selected, crio.Options{
+		more, failure := b.tryAll(ctx, selected, crio.Options{
 			Dir: filepath.Join(opts.Dir, string(st.name)), Registry: b.registry.Address, PauseImage: pause,
 			StorageOptions: append(slices.Clone(storageOptions), st.options...), Kata: &crio.Kata{
 				Shim: b.editor.Program(), Config: config, Configs: map[string]string{crio.HandlerVMLayer: sharing},
 			},
 		})
 		results = append(results, more...)
-		if err != nil {
-			return results, err
-		}
+		err = errors.Join(err, failure)
 	}
-	return results, nil
+	return results, err
 }
 
 // storageOptions are the driver's in all stores.
@@ -206,6 +204,7 @@ func (b *bench) try(ctx context.Context, c testCase) Result {
 	began := time.Now()
 	logrus.Infof("%s: %s ...", b.opts.Runtime.Kind, c.name)
 	verity, err := c.run(ctx, b)
+	err = errors.Join(err, b.removePods(context.WithoutCancel(ctx)))
 	r := Result{
 		Runtime: fmt.Sprintf("%s %s", b.opts.Runtime.Kind, b.opts.Runtime.Version),
 		Case:    c.name, Verity: verity, Seconds: int(time.Since(began).Seconds()),
@@ -225,8 +224,21 @@ func (b *bench) try(ctx context.Context, c testCase) Result {
 	default:
 		logrus.Infof("%s: %s: ok, verity %s, %d s", b.opts.Runtime.Kind, c.name, verity, r.Seconds)
 	}
-	if err := b.server.RemoveAllPods(context.WithoutCancel(ctx)); err != nil {
-		logrus.Warnf("%s: %v", c.name, err)
-	}
 	return r
+}
+
+// removeAttempts bounds how often the removal of pods is tried. kubelet, too, tries again: Kata's Go runtime (4.1.0,
+// pkg/containerd-shim-v2/wait.go) ends the VM while CRI-O already removes the pod's other containers, and whichever of
+// these it is about then is an error, once.
+const removeAttempts = 3
+
+func (b *bench) removePods(ctx context.Context) (err error) {
+	for range removeAttempts {
+		if err = b.server.RemoveAllPods(ctx); err == nil {
+			return nil
+		}
+		logrus.Warn(err)
+		time.Sleep(time.Second)
+	}
+	return err
 }
