@@ -39,13 +39,10 @@ func cases(r install.Runtime) []testCase {
 		return goCases()
 	}
 	return []testCase{
-		verified("layers", storeLayers, small, kata.ModeLayerVerity),
-		verified("one layer", storeLayers, single, kata.ModeImageVerity),
+		verified("layers", storeLayers, small, kata.ModeLayerVerity, (*subject).output, (*subject).changed),
+		verified("one layer", storeLayers, single, kata.ModeImageVerity, (*subject).output, (*subject).changed),
+		verified("image", storeImages, small, kata.ModeImageVerity, (*subject).output, (*subject).changed),
 		verified("128 layers", storeLayers, deep, kata.ModeLayerVerity),
-		verified("image", storeImages, small, kata.ModeImageVerity),
-		changed("layers", storeLayers, small, kata.ModeLayerVerity),
-		changed("one layer", storeLayers, single, kata.ModeImageVerity),
-		changed("image", storeImages, small, kata.ModeImageVerity),
 		plain("layers", storeLayers, kata.ModeLayer),
 		plain("image", storeImages, kata.ModeImage),
 		{"all modes side by side", enforced, storeImages, func(ctx context.Context, b *bench) (string, error) {
@@ -78,24 +75,20 @@ func goCases() []testCase {
 	}
 }
 
-// verified is the case of a mode with verity.
-func verified(what string, st storeName, image string, mode kata.Mode) testCase {
-	return testCase{what + ", verity", enforced, st, func(ctx context.Context, b *bench) (string, error) {
-		return b.container(ctx, image, mode)
-	}}
-}
+// step is something that a case does with a pod in which a container has been started and looked at.
+type step = func(s *subject, ctx context.Context) error
 
-// changed is the case of a mode with verity whose volumes are changed.
-func changed(what string, st storeName, image string, mode kata.Mode) testCase {
-	return testCase{what + ", verity: changed", enforced, st, func(ctx context.Context, b *bench) (string, error) {
-		return b.changed(ctx, image, mode)
+// verified is the case of a mode with verity.
+func verified(what string, st storeName, image string, mode kata.Mode, steps ...step) testCase {
+	return testCase{what + ", verity", enforced, st, func(ctx context.Context, b *bench) (string, error) {
+		return b.container(ctx, image, mode, steps...)
 	}}
 }
 
 // plain is the case of a mode without verity.
 func plain(what string, st storeName, mode kata.Mode) testCase {
 	return testCase{what + ", no verity", none, st, in(mode, func(ctx context.Context, b *bench) (string, error) {
-		return b.container(ctx, small, mode)
+		return b.container(ctx, small, mode, (*subject).output)
 	})}
 }
 

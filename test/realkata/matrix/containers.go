@@ -35,28 +35,57 @@ func handlerTable(handler string, modes ...kata.Mode) string {
 	return fmt.Sprintf("[handlers.%s]\nmodes = %s\n", handler, strings.ReplaceAll(fmt.Sprintf("%q", modes), `" "`, `", "`))
 }
 
-// container runs a container, and one that stays to be looked at.
-func (b *bench) container(ctx context.Context, image string, mode kata.Mode) (string, error) {
+// subject is a pod whose containers have an image in a mode.
+type subject struct {
+	b       *bench
+	pod     *crio.Pod
+	image   string
+	mode    kata.Mode
+	volumes []volume.ManifestVolume
+}
+
+// container starts a pod with a container, looks at it, and takes further steps.
+func (b *bench) container(ctx context.Context, image string, mode kata.Mode, steps ...step) (string, error) {
 	pod, refs, err := b.pod(ctx, image)
 	if err != nil {
 		return none, err
 	}
-	c, result, err := pod.Run(ctx, crio.ContainerOptions{
-		Image: refs[0], Command: []string{"sh", "-c", "cat /etc/motd; echo new > /new && cat /new >&2; exit 7"},
-	})
+	c, err := sleeper(ctx, pod, refs[0], mode)
 	if err != nil {
 		return none, err
 	}
-	if result.Stdout != motd || result.Stderr != "new\n" || result.ExitCode != 7 {
-		return none, fmt.Errorf("the container left %+v", result)
-	}
-	if _, got, err := manifestOf(ctx, c); err != nil || got != mode {
-		return none, errors.Join(err, fmt.Errorf("the container, which requests no mode, has mode %q, not %s", got, mode))
-	}
-	if c, err = sleeper(ctx, pod, refs[0], mode); err != nil {
+	manifest, _, err := manifestOf(ctx, c)
+	if err != nil {
 		return none, err
 	}
-	return judge(ctx, pod, c)
+	verity, err := judge(ctx, pod, c)
+	s := &subject{b: b, pod: pod, image: refs[0], mode: mode, volumes: modes.Volumes(mode, manifest)}
+	for _, step := range steps {
+		if err == nil {
+			err = step(s, ctx)
+		}
+	}
+	if errors.Is(err, errRead) {
+		verity = notEnforced
+	}
+	return verity, err
+}
+
+// output runs a container that requests no mode, and compares what it left.
+func (s *subject) output(ctx context.Context) error {
+	c, result, err := s.pod.Run(ctx, crio.ContainerOptions{
+		Image: s.image, Command: []string{"sh", "-c", "cat /etc/motd; echo new > /new && cat /new >&2; exit 7"},
+	})
+	if err != nil {
+		return err
+	}
+	if result.Stdout != motd || result.Stderr != "new\n" || result.ExitCode != 7 {
+		return fmt.Errorf("the container left %+v", result)
+	}
+	if _, got, err := manifestOf(ctx, c); err != nil || got != s.mode {
+		return errors.Join(err, fmt.Errorf("the container, which requests no mode, has %q, not %s", got, s.mode))
+	}
+	return nil
 }
 
 // sleeper starts a container that does nothing, and requests a mode.
