@@ -104,12 +104,13 @@ erofs_no_hooks if {
 }
 
 # A container that mounts in the guest's own namespace could hide verified files of others; so could one with device nodes
-# of the disks, or with the processes of others. Kata sends namespaces without paths.
+# of the disks, or with the processes of others. Kata sends namespaces without paths; the one of mounts is "mnt" to
+# runtime-rs (src/libs/protocols/src/trans.rs) and "mount" to the Go runtime, and the agent takes both.
 erofs_isolated if {
 	object.get(input, "sandbox_pidns", false) == false
 	linux := input.OCI.Linux
 	some namespace in linux.Namespaces
-	namespace.Type == "mount"
+	namespace.Type in {"mnt", "mount"}
 	every each in linux.Namespaces {
 		each.Path == ""
 	}

@@ -49,7 +49,7 @@ func request(options [][]string) object {
 		"container_id": cid, "exec_id": cid, "devices": []any{}, "shared_mounts": []any{}, "storages": storages,
 		"OCI": object{"Root": object{"Path": mountPoint, "Readonly": false}, "Mounts": []any{
 			mount("/proc", "proc"), mount("/dev", "tmpfs"), mount("/etc/hosts", "bind"), mount("/dev/shm", "bind"),
-		}, "Linux": object{"Namespaces": []any{namespace("ipc", ""), namespace("uts", ""), namespace("mount", "")}}},
+		}, "Linux": object{"Namespaces": []any{namespace("ipc", ""), namespace("uts", ""), namespace("mnt", "")}}},
 	}
 }
 
@@ -205,6 +205,9 @@ func createCases(t *testing.T) []createCase {
 		})},
 		{"a hook in the guest", false, change(func(r object) {
 			r["OCI"].(object)["Hooks"] = object{"Poststop": []any{}, "StartContainer": []any{object{"Path": "/bin/sh"}}}
+		})},
+		{"namespaces in the Go runtime's words", true, change(func(r object) {
+			linux(r)["Namespaces"] = []any{namespace("ipc", ""), namespace("uts", ""), namespace("mount", "")}
 		})},
 		{"the guest's own mount namespace", false, change(func(r object) {
 			linux(r)["Namespaces"] = []any{namespace("ipc", ""), namespace("uts", "")}
