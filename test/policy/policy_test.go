@@ -38,7 +38,8 @@ func measurement(seed, n int) *measure.Measurement {
 
 type object = map[string]any
 
-// request is what the agent is asked, as its protocol buffers look in JSON (kata-containers src/agent/src/policy.rs).
+// request is what the agent is asked, as its protocol buffers look in JSON (kata-containers src/agent/src/policy.rs): by a
+// runtime-rs 4.1.0 that has a configuration of CRI-O 1.34's, as its log has it ("within CreateContainerRequest").
 func request(options [][]string) object {
 	storages := []any{}
 	for _, o := range options {
@@ -49,6 +50,8 @@ func request(options [][]string) object {
 		"container_id": cid, "exec_id": cid, "devices": []any{}, "shared_mounts": []any{}, "storages": storages,
 		"OCI": object{"Root": object{"Path": mountPoint, "Readonly": false}, "Mounts": []any{
 			mount("/proc", "proc"), mount("/dev", "tmpfs"), mount("/etc/hosts", "bind"), mount("/dev/shm", "bind"),
+			mount("/dev/pts", "devpts"), mount("/dev/mqueue", "mqueue"), mount("/sys", "sysfs"), mount("/sys/fs/cgroup", "cgroup"),
+			mount("/etc/resolv.conf", "bind"), mount("/etc/hostname", "bind"), mount("/run/.containerenv", "bind"),
 		}, "Linux": object{"Namespaces": []any{namespace("ipc", ""), namespace("uts", ""), namespace("mnt", "")}}},
 	}
 }
