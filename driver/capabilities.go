@@ -2,8 +2,11 @@ package driver
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
+	"time"
 
 	graphdriver "github.com/containers/storage/drivers"
 
@@ -25,9 +28,20 @@ type Capabilities struct {
 	Verity    error // the host mounts volumes through dm-verity
 }
 
+const (
+	// tryPrefix begins the names of directories in which capabilities are tried.
+	tryPrefix = ".crio-erofs-try-"
+
+	// tryFor is how long a try never takes.
+	tryFor = 10 * time.Minute
+)
+
 // FindCapabilities tries what the driver needs in a temporary directory below dir, and leaves nothing there. Only root can.
 func FindCapabilities(dir string) (_ *Capabilities, err error) {
-	home, err := os.MkdirTemp(dir, ".crio-erofs-try-")
+	if err := clearTries(dir); err != nil {
+		return nil, err
+	}
+	home, err := os.MkdirTemp(dir, tryPrefix)
 	if err != nil {
 		return nil, err
 	}
@@ -49,6 +63,27 @@ func FindCapabilities(dir string) (_ *Capabilities, err error) {
 		return nil, err
 	}
 	return c, errors.Join(d.tryVolume(c, path), done())
+}
+
+// clearTries removes the directories of processes that were killed in a try.
+func clearTries(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if !e.IsDir() || !strings.HasPrefix(e.Name(), tryPrefix) {
+			continue
+		}
+		fi, err := e.Info()
+		if errors.Is(err, fs.ErrNotExist) || err == nil && time.Since(fi.ModTime()) < tryFor {
+			continue
+		}
+		if err := errors.Join(err, removeAll(filepath.Join(dir, e.Name()))); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // tryVolume tries all that can be done with a volume.
@@ -99,6 +134,7 @@ type Settings struct {
 	Verity     bool // new volumes get a hash tree
 	HostVerity bool
 	RWDisk     bool // containers in VMs get a disk for what they write
+	Decrypted  bool // layers may be in the store that were encrypted in the registry
 }
 
 // CheckOptions judges storage options as Init does.
@@ -111,5 +147,5 @@ func CheckOptions(list []string) (*Settings, error) {
 		return nil, err
 	}
 	return &Settings{Layout: o.layout, Mount: o.mount, Image: o.image, Verity: o.tree, HostVerity: o.hostVerity,
-		RWDisk: o.rwDisk}, nil
+		RWDisk: o.rwDisk, Decrypted: o.decrypted}, nil
 }

@@ -52,6 +52,7 @@ type API struct {
 type Runtime struct {
 	DefaultRuntime string              `toml:"default_runtime"`
 	HooksDir       []string            `toml:"hooks_dir"`
+	DecryptionKeys string              `toml:"decryption_keys_path"`
 	Runtimes       map[string]*Handler `toml:"runtimes"`
 }
 
@@ -78,7 +79,8 @@ func defaults() *Config {
 	c := &Config{}
 	c.GraphRoot, c.RunRoot = DefaultGraphRoot, DefaultRunRoot
 	c.API.Listen = DefaultListen
-	c.Runtime = Runtime{DefaultRuntime: "crun", HooksDir: []string{"/usr/share/containers/oci/hooks.d"}}
+	c.Runtime = Runtime{DefaultRuntime: "crun", HooksDir: []string{"/usr/share/containers/oci/hooks.d"},
+		DecryptionKeys: "/etc/crio/keys/"}
 	c.NRI = NRI{Enabled: true, Listen: "/var/run/nri/nri.sock", PluginDir: "/opt/nri/plugins",
 		PluginConfigDir: "/etc/nri/conf.d"}
 	return c

@@ -54,7 +54,7 @@ func TestRead(t *testing.T) {
 		GraphRoot: "/g", RunRoot: "/r", ImageStore: "/i", StorageDriver: "erofs",
 		StorageOptions: []string{"overlay.mountopt=nodev", "erofs.mount=auto", "erofs.verity=on"},
 		API:            crioconfig.API{Listen: crioconfig.DefaultListen},
-		Runtime: crioconfig.Runtime{DefaultRuntime: "crun", HooksDir: []string{"/c"}, Runtimes: map[string]*crioconfig.Handler{
+		Runtime: crioconfig.Runtime{DefaultRuntime: "crun", HooksDir: []string{"/c"}, DecryptionKeys: "/etc/crio/keys/", Runtimes: map[string]*crioconfig.Handler{
 			"a": {RuntimePath: "/a2"}, "b": {RuntimePath: "/b"}}},
 		NRI: crioconfig.NRI{Enabled: true, Listen: "/var/run/nri/nri.sock", PluginDir: "/p", PluginConfigDir: "/etc/nri/conf.d"},
 	}

@@ -13,6 +13,7 @@ import (
 type flags struct {
 	path, dir                         string
 	root, runRoot, imageStore, driver string
+	keys                              string
 	options                           []string
 }
 
@@ -48,6 +49,8 @@ func commandLine(args []string) (f flags) {
 			f.imageStore = value
 		case "storage-driver", "s":
 			f.driver = value
+		case "decryption-keys-path":
+			f.keys = value
 		case "storage-opt":
 			for option := range strings.SplitSeq(value, ",") {
 				f.options = append(f.options, strings.TrimSpace(option))
@@ -62,7 +65,8 @@ func (f *flags) apply(c *crioconfig.Config) {
 	for _, v := range []struct {
 		to *string
 		by string
-	}{{&c.GraphRoot, f.root}, {&c.RunRoot, f.runRoot}, {&c.ImageStore, f.imageStore}, {&c.StorageDriver, f.driver}} {
+	}{{&c.GraphRoot, f.root}, {&c.RunRoot, f.runRoot}, {&c.ImageStore, f.imageStore}, {&c.StorageDriver, f.driver},
+		{&c.Runtime.DecryptionKeys, f.keys}} {
 		if v.by != "" {
 			*v.to = v.by
 		}

@@ -3,7 +3,10 @@ package doctor
 import (
 	"context"
 	"debug/buildinfo"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"reflect"
 	"runtime/debug"
 	"slices"
@@ -104,7 +107,30 @@ func checkStorage(_ context.Context, n *Node) []Finding {
 		}
 		findings = append(findings, good("options", "%s", strings.Join(own, ", ")))
 	}
+	if err == nil && s.Decrypted {
+		findings = append(findings, decryption(n))
+	}
 	return findings
+}
+
+// decryption says what follows from erofs.decrypted_layers=allow.
+func decryption(n *Node) Finding {
+	const subject = "decryption"
+	keys := n.crio.Runtime.DecryptionKeys
+	dir, err := n.source.Resolve(keys)
+	if err != nil {
+		return bad(Unknown, subject, fmt.Sprintf("CRI-O's keys in %s: %v", keys, err), "correct decryption_keys_path")
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return bad(Unknown, subject, fmt.Sprintf("CRI-O's keys cannot be looked for: %v", err), "correct decryption_keys_path")
+	}
+	if len(entries) == 0 {
+		return good(subject, "erofs.decrypted_layers=allow, and CRI-O has no keys in %s", keys)
+	}
+	return bad(Advice, subject, fmt.Sprintf("erofs.decrypted_layers=allow, and CRI-O has keys in %s: layers that it decrypts with "+
+		"them lie in the store in the clear, for whoever can read the disk", keys),
+		"set erofs.decrypted_layers=refuse, and have guests pull such images (mode guest-pull, docs/trust.md)")
 }
 
 // checkRunning compares the CRI-O that runs with the files, which count from its next start on.

@@ -148,6 +148,38 @@ func TestOtherPrograms(t *testing.T) {
 	}
 }
 
+// TestDecryptionKeys has layers decrypted on the node, with and without keys for it.
+func TestDecryptionKeys(t *testing.T) {
+	root := installed(t)
+	find := func() *doctor.Finding {
+		for _, f := range examine(t, root).Findings {
+			if f.Subject == "decryption" {
+				return &f
+			}
+		}
+		return nil
+	}
+	key := filepath.Join(root, "etc/keys/image.pem")
+	if err := os.MkdirAll(filepath.Dir(key), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(key, []byte("key"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if f := find(); f != nil {
+		t.Errorf("by default: %+v", f)
+	}
+	for dir, want := range map[string]doctor.State{"/etc/keys": doctor.Advice, "/etc/none": doctor.Good} {
+		text := "[crio]\nstorage_option = [\"erofs.decrypted_layers=allow\"]\n[crio.runtime]\ndecryption_keys_path = \"" + dir + "\"\n"
+		if err := os.WriteFile(filepath.Join(root, "etc/crio/crio.conf.d/90-keys.conf"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if f := find(); f == nil || f.State != want || !strings.Contains(f.Found, dir) || strings.Contains(f.Found, root) {
+			t.Errorf("with keys in %s: %+v", dir, f)
+		}
+	}
+}
+
 func TestNoTree(t *testing.T) {
 	if n, err := doctor.Open(t.Context(), doctor.Options{Root: "/none"}); err == nil {
 		t.Errorf("got %+v", n)
