@@ -43,6 +43,7 @@ type Plugin struct {
 	serving  sync.Mutex        // held while listener and served change: the stub may configure a plugin that is about to end
 	listener *metrics.Listener // of the metrics, while they are served
 	served   string            // where
+	retry    *time.Timer       // runs while somebody else has the address
 
 	initial *initial // nil before the first settings
 
@@ -77,14 +78,34 @@ func (p *Plugin) serveMetrics() {
 	if p.Metrics == nil || p.MetricsAddress == "" {
 		return
 	}
-	log := logrus.WithField("address", p.MetricsAddress)
-	l, err := p.Metrics.Listen(context.Background(), p.MetricsAddress)
-	if err != nil {
-		log.WithError(err).Error("metrics are not served")
+	p.listen(p.MetricsAddress)
+}
+
+// retryMetrics is how long an address that somebody else has is not tried again: the plugin before this one, for example,
+// when CRI-O starts anew. It is a variable for tests.
+var retryMetrics = 10 * time.Second
+
+// listen serves metrics, now or later; the caller holds serving.
+func (p *Plugin) listen(address string) {
+	log := logrus.WithField("address", address)
+	l, err := p.Metrics.Listen(context.Background(), address)
+	if err == nil {
+		p.listener, p.served, p.retry = l, address, nil
+		log.Info("metrics are served")
 		return
 	}
-	p.listener, p.served = l, p.MetricsAddress
-	log.Info("metrics are served")
+	if p.retry == nil {
+		log.WithError(err).Error("metrics are not served; this is tried again")
+	}
+	var timer *time.Timer
+	timer = time.AfterFunc(retryMetrics, func() {
+		p.serving.Lock()
+		defer p.serving.Unlock()
+		if p.retry == timer { // else something else has been decided
+			p.listen(address)
+		}
+	})
+	p.retry = timer
 }
 
 // stopMetrics leaves no socket behind.
@@ -96,6 +117,10 @@ func (p *Plugin) stopMetrics() {
 
 // closeMetrics ends what is served; the caller holds serving.
 func (p *Plugin) closeMetrics() {
+	if p.retry != nil {
+		p.retry.Stop()
+		p.retry = nil
+	}
 	if p.listener == nil {
 		return
 	}

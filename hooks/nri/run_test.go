@@ -3,6 +3,7 @@ package nri
 import (
 	"context"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -173,6 +174,44 @@ func TestMetricsMove(t *testing.T) {
 	cancel()
 	if err := <-done; err != nil || names(t, dir) != "" {
 		t.Errorf("after the end: %q, %v", names(t, dir), err)
+	}
+}
+
+// TestMetricsAddressTaken: somebody else has the address, and gives it up after a while.
+func TestMetricsAddressTaken(t *testing.T) {
+	defer func(before time.Duration) { retryMetrics = before }(retryMetrics)
+	retryMetrics = 10 * time.Millisecond
+	other, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := other.Addr().String()
+	p := &Plugin{Metrics: metrics.New("x")}
+	if _, err := p.Configure(t.Context(), `{"metrics_addr": "`+address+`"}`, "cri-o", "1"); err != nil || p.unusable != nil {
+		t.Fatal(err, p.unusable)
+	}
+	time.Sleep(5 * retryMetrics) // some tries fail
+	if err := other.Close(); err != nil {
+		t.Fatal(err)
+	}
+	get := func() (code int, err error) {
+		r, err := http.Get("http://" + address + metrics.Path)
+		if err == nil {
+			code, err = r.StatusCode, r.Body.Close()
+		}
+		return code, err
+	}
+	code, err := get()
+	for deadline := time.Now().Add(10 * time.Second); err != nil && time.Now().Before(deadline); code, err = get() {
+		time.Sleep(5 * time.Millisecond)
+	}
+	if err != nil || code != http.StatusOK {
+		t.Errorf("status %d, %v", code, err)
+	}
+	p.stopMetrics()
+	time.Sleep(5 * retryMetrics)
+	if code, err := get(); err == nil {
+		t.Errorf("after the end: status %d", code)
 	}
 }
 
