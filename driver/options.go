@@ -105,6 +105,10 @@ var settings = []setting{
 	}},
 }
 
+// generic are options that containers/storage hands to whatever driver storage.conf names (storage v1.58,
+// types/options.go, ReloadConfigurationFile), and this one does not have.
+var generic = []string{"additionallayerstore", "mount_program", "skip_mount_home", "ignore_chown_errors", "force_mask", "mountopt"}
+
 // setRWSize takes a size with a unit.
 func setRWSize(o *options, v string) (err error) {
 	if o.rwSize, err = units.RAMInBytes(v); err != nil {
@@ -151,6 +155,10 @@ func parseOptions(list []string) (options, error) {
 			continue
 		}
 		i := slices.IndexFunc(settings, func(s setting) bool { return s.key == name })
+		if i < 0 && slices.Contains(generic, name) {
+			return options{}, fmt.Errorf("storage option %q is not for this driver: it may be that of [storage.options] in storage.conf; "+
+				"remove it there, or move it to [storage.options.overlay] if overlay is to have it; valid are %s", option, validOptions())
+		}
 		if i < 0 {
 			return options{}, fmt.Errorf("unknown storage option %q; valid are %s", option, validOptions())
 		}

@@ -31,7 +31,8 @@ func TestOptions(t *testing.T) {
 		{[]string{"erofs.verity=no"}, "erofs.verity must be on or off"},
 		{[]string{"erofs.layout=squashfs"}, "erofs.layout must be aligned or tarfs"},
 		{[]string{"erofs.verity=off", "erofs.verify=on-mount"}, "do not go together"},
-		{[]string{"erofs.mountopt=nodev"}, `unknown storage option "erofs.mountopt=nodev"`},
+		{[]string{"erofs.mountopts=nodev"}, `unknown storage option "erofs.mountopts=nodev"`},
+		{[]string{"erofs.mountopt=nodev"}, `"erofs.mountopt=nodev" is not for this driver: it may be that of [storage.options] in storage.conf`},
 	} {
 		root := t.TempDir()
 		_, err := openDriver(root, c.options...)
