@@ -28,7 +28,7 @@ type Driver struct {
 	others   []store // additional image stores, and the other half of a split one
 	images   *Driver // of the store for images, if they have one of their own
 	options  options
-	verified verified
+	verified *verified
 	records  records
 	failures failures
 	kept     kept
@@ -91,7 +91,7 @@ func open(home string, opts graphdriver.Options) (graphdriver.Driver, error) {
 
 func newDriver(o options) *Driver {
 	d := &Driver{
-		options: o, verified: verified{files: map[volume.FileID]*checkedFile{}}, refs: graphdriver.NewRefCounter(mountChecker{}),
+		options: o, verified: &verified{files: map[volume.FileID]*checkedFile{}}, refs: graphdriver.NewRefCounter(mountChecker{}),
 	}
 	d.useNaive(d)
 	return d

@@ -39,6 +39,7 @@ func openSplit(d *Driver, root string) (graphdriver.Driver, error) {
 func join(d, images *Driver) *split {
 	d.images, d.others = images, append(d.others, images.store)
 	images.others = append(images.others, d.store)
+	images.verified = d.verified
 	return &split{Driver: d, images: images}
 }
 

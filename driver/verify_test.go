@@ -124,7 +124,13 @@ func TestVerifyForeignMount(t *testing.T) {
 // TestVerifySoon checks a new volume before anybody uses it.
 func TestVerifySoon(t *testing.T) {
 	needRoot(t)
-	d := reopen(t, ext4(t), "erofs.verify=on-mount", "erofs.image_volume=copy")
+	for name, disk := range map[string]func(testing.TB) string{"ext4": ext4, "split": twoDisks} {
+		t.Run(name, func(t *testing.T) { testVerifySoon(t, disk(t)) })
+	}
+}
+
+func testVerifySoon(t *testing.T, root string) {
+	d := reopen(t, root, "erofs.verify=on-mount", "erofs.image_volume=copy")
 	top := pull(t, d, "image", imageLayers(t)...)
 	driver.FinishAside(d)
 	flip(t, volumeOf(t, d, top), 10000)
