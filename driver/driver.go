@@ -27,6 +27,7 @@ type Driver struct {
 	store
 	others   []store // additional image stores, and the other half of a split one
 	images   *Driver // of the store for images, if they have one of their own
+	recalled store   // the store for images, if the driver is not told of it
 	options  options
 	verified *verified
 	records  records
@@ -80,11 +81,13 @@ func open(home string, opts graphdriver.Options) (graphdriver.Driver, error) {
 	if err := d.openStore(home); err != nil {
 		return nil, err
 	}
-	var whole graphdriver.Driver = d
-	if opts.ImageStore != "" {
-		if whole, err = openSplit(d, opts.ImageStore); err != nil {
-			return nil, fmt.Errorf("image store %s: %w", opts.ImageStore, err)
-		}
+	if opts.ImageStore == "" {
+		d.recallImages()
+		return d, d.start()
+	}
+	whole, err := openSplit(d, opts.ImageStore)
+	if err != nil {
+		return nil, fmt.Errorf("image store %s: %w", opts.ImageStore, err)
 	}
 	return whole, d.start()
 }

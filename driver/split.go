@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 
 	graphdriver "github.com/containers/storage/drivers"
@@ -32,7 +33,45 @@ func openSplit(d *Driver, root string) (graphdriver.Driver, error) {
 	}
 	s := join(d, images)
 	d.useNaive(s)
-	return s, images.start()
+	if err := images.start(); err != nil {
+		return nil, err
+	}
+	if err := d.noteImages(images.home); err != nil {
+		// On a full disk, for one.
+		log.WithField(fieldPath, d.imagesLink()).WithError(err).Warn("Who opens the graph root alone does not learn where images are")
+	}
+	return s, nil
+}
+
+// noteImages notes in the containers' store where images are.
+func (s store) noteImages(home string) error {
+	if now, err := os.Readlink(s.imagesLink()); err == nil && now == home {
+		return nil
+	}
+	fresh := s.imagesLink() + ".new"
+	if err := os.Remove(fresh); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := os.Symlink(home, fresh); err != nil {
+		return err
+	}
+	return os.Rename(fresh, s.imagesLink())
+}
+
+// recallImages has a driver that is not told of the store for images use it like an additional image store, or it would
+// take away what containers have mounted of it. CRI-O 1.34 does not tell its child for pulls (pullImageParent in
+// internal/storage/image.go, with separate_pull_cgroup), and people do not tell every program.
+func (d *Driver) recallImages() {
+	home, err := filepath.EvalSymlinks(d.imagesLink())
+	if err != nil || home == d.home {
+		return // there is none, or it is gone
+	}
+	images := store{home: home}
+	if _, err := images.knownVersion(); err != nil {
+		log.WithField(fieldPath, home).WithError(err).Warn("The store for images cannot be used")
+		return
+	}
+	d.recalled, d.others = images, append(d.others, images)
 }
 
 // join lets the drivers of the two stores know each other's.
@@ -163,8 +202,12 @@ func (s *split) Status() [][2]string {
 // imageRecordOf reads a layer's image.json, which may be in the store of images.
 func (d *Driver) imageRecordOf(id string) (*imageRecord, error) {
 	r, err := remembered[imageRecord](&d.records, d.imageRecordPath(id))
-	if d.images != nil && errors.Is(err, fs.ErrNotExist) {
+	switch {
+	case !errors.Is(err, fs.ErrNotExist):
+	case d.images != nil:
 		return d.images.imageRecordOf(id)
+	case d.recalled.home != "":
+		return remembered[imageRecord](&d.records, d.recalled.imageRecordPath(id))
 	}
 	return r, err
 }

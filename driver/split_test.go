@@ -181,6 +181,42 @@ func within(t *testing.T, path, dir string) bool {
 	return strings.HasPrefix(path, real+"/")
 }
 
+// TestSplitStoreHalf opens the containers' half alone, as CRI-O's child for pulls does (separate_pull_cgroup): what its
+// containers need of the images' stays mounted, and it works itself.
+func TestSplitStoreHalf(t *testing.T) {
+	needRoot(t)
+	root := twoDisks(t)
+	d := reopen(t, root)
+	top := pull(t, d, "image", imageLayers(t)...)
+	m := start(t, d, "c", top)
+	before := len(mountsIn(t, root, "mounts"))
+	half, err := graphdriver.GetDriver(driver.Name, graphdriver.Options{Root: root})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := len(mountsIn(t, root, "mounts")); n != before || n == 0 {
+		t.Errorf("%d host mounts, and %d before the half was opened", n, before)
+	}
+	if err := half.CreateReadWrite("c2", top, nil); err != nil {
+		t.Fatal(err)
+	}
+	get(t, half, "c2")
+	checkImageTree(t, m)
+	for _, id := range []string{"c2", "c"} {
+		put(t, half, id)
+	}
+	if err := half.Remove("c2"); err != nil {
+		t.Error(err)
+	}
+	if err := half.Cleanup(); err != nil {
+		t.Error(err)
+	}
+	checkSound(t, root)
+	get(t, d, "c")
+	checkImageTree(t, m)
+	put(t, d, "c")
+}
+
 // TestSplitStoreDamage finds an image volume damaged that a running container uses: the next one gets the new volume.
 func TestSplitStoreDamage(t *testing.T) {
 	needRoot(t)

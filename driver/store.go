@@ -33,6 +33,9 @@ func (s store) layersDir() string   { return filepath.Join(s.home, "layers") }
 func (s store) mountsDir() string   { return filepath.Join(s.home, "mounts") }
 func (s store) tmpDir() string      { return filepath.Join(s.home, "tmp") }
 
+// imagesLink leads to the store for images, if they have one of their own.
+func (s store) imagesLink() string { return filepath.Join(s.home, "images") }
+
 // templatesDir has the empty writable layers of which containers get copies.
 func (s store) templatesDir() string { return filepath.Join(s.home, "templates") }
 
