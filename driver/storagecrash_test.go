@@ -19,7 +19,7 @@ import (
 )
 
 // storageAccidents is how often TestStorageAccidents kills, and has a call fail, in each of its modes.
-const storageAccidents = 12
+const storageAccidents = 8
 
 // TestStorageAccidents has processes use containers/storage as CRI-O does. Each is killed at a system call that changes
 // something, or has one of its calls fail: then the step fails, and is done once more by the same process. After each, a
@@ -33,6 +33,7 @@ func TestStorageAccidents(t *testing.T) {
 		options []string
 	}{
 		{"ext4", ext4, nil},
+		{"split", twoDisks, nil},
 		{"image volumes", xfs, []string{"erofs.rw_layer=ext4", "erofs.rw_size=16M"}},
 	} {
 		t.Run(mode.name, func(t *testing.T) {
@@ -59,6 +60,11 @@ type storageNode struct {
 	rounds, kills, faults, errors int
 }
 
+// roots returns where the node has stores.
+func (n *storageNode) roots() []string {
+	return append([]string{filepath.Join(n.root, "graph")}, roots(n.root)[1:]...)
+}
+
 func (n *storageNode) live() {
 	for (n.kills < storageAccidents || n.faults < storageAccidents) && !n.t.Failed() {
 		if n.rounds++; n.rounds > 10*storageAccidents {
@@ -81,12 +87,13 @@ func (n *storageNode) live() {
 		n.t.Errorf("%v: %s", err, out)
 	}
 	n.mend(true)
-	graph := filepath.Join(n.root, "graph")
-	for _, dir := range []string{"layers", "volumes", "mounts", "tmp"} {
-		wantNames(n.t, graph, dir, 0)
-	}
-	if left := mountsIn(n.t, graph, ""); len(left) > 1 { // containers/storage's own, of the driver's home
-		n.t.Errorf("%d mounts left", len(left))
+	for _, root := range n.roots() {
+		for _, dir := range []string{"layers", "volumes", "mounts", "tmp"} {
+			wantNames(n.t, root, dir, 0)
+		}
+		if left := mountsIn(n.t, root, ""); len(left) > 1 { // containers/storage's own, of the driver's home
+			n.t.Errorf("%d mounts left", len(left))
+		}
 	}
 }
 
@@ -227,7 +234,7 @@ func (n *storageNode) mend(empty bool) {
 	if n.state.Damaged != "" {
 		n.t.Errorf("after repairs, containers/storage finds %s", n.state.Damaged)
 	}
-	checkSound(n.t, filepath.Join(n.root, "graph"))
+	checkSoundStores(n.t, n.roots())
 }
 
 // process runs a process that uses containers/storage, and returns what it says.

@@ -62,10 +62,14 @@ func liveWithStorage() error {
 			return err
 		}
 	}
-	s, err := storage.GetStore(storage.StoreOptions{
+	o := storage.StoreOptions{
 		GraphRoot: filepath.Join(l.Root, "graph"), RunRoot: filepath.Join(l.Root, "run"), GraphDriverName: driver.Name,
 		GraphDriverOptions: l.Options,
-	})
+	}
+	if images := filepath.Join(l.Root, imagesDir); exists(images) {
+		o.ImageStore = images
+	}
+	s, err := storage.GetStore(o)
 	if err != nil {
 		return err
 	}
