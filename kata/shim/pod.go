@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -149,7 +150,8 @@ func (p *pod) hasDaemon() (bool, error) {
 	return false, f.Close()
 }
 
-// serves says whether the pod's daemon exists and takes connections. One that is just dying gets the time for it.
+// serves says whether the pod's daemon exists and takes connections. One that is just dying gets the time for it: killed
+// while it starts a program, it leaves lock and listener to the child for the moment until that becomes the program.
 func (p *pod) serves() (bool, error) {
 	for deadline := time.Now().Add(time.Second); ; time.Sleep(5 * time.Millisecond) {
 		exists, err := p.hasDaemon()
@@ -158,12 +160,31 @@ func (p *pod) serves() (bool, error) {
 		}
 		c, err := dial(p.path(socketFile))
 		if err == nil {
-			return true, c.Close()
+			err = errors.Join(c.Close(), p.daemonLives())
+		}
+		if err == nil {
+			return true, nil
 		}
 		if time.Now().After(deadline) {
 			return false, fmt.Errorf("the pod's proxy runs and cannot be reached: %w: delete the pod", err)
 		}
 	}
+}
+
+// daemonLives returns an error if the process that the daemon has written down is gone.
+func (p *pod) daemonLives() error {
+	b, err := safefile.Read(p.path(aliveFile), 64)
+	if err != nil {
+		return err
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(b)))
+	if err != nil {
+		return err
+	}
+	if err := unix.Kill(pid, 0); err != nil {
+		return fmt.Errorf("process %d: %w", pid, err)
+	}
+	return nil
 }
 
 func (p *pod) readState() (*podState, error) {

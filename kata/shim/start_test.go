@@ -226,6 +226,28 @@ func TestLeftoversAreSwept(t *testing.T) {
 	r.shutdown(c, "next")
 }
 
+// TestProxyDiesWhileItStartsAProgram: a child that is about to become that program has its lock and its socket a little
+// longer. Whoever comes then gets a new proxy, not the address of none.
+func TestProxyDiesWhileItStartsAProgram(t *testing.T) {
+	r := newRig(t)
+	_, address, _ := r.pod("pod")
+	r.kill(r.process(daemonArg), unix.SIGKILL)
+	socket := strings.TrimPrefix(address, unixScheme)
+	lock, err := lockedFile(filepath.Join(filepath.Dir(socket), aliveFile), unix.LOCK_EX|unix.LOCK_NB)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := listenAnew(socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.AfterFunc(300*time.Millisecond, func() { l.Close(); lock.Close() })
+	ctr := r.fixture("ctr", "pod")
+	c := r.connect(r.mustStart(ctr))
+	r.mustCreate(c, ctr)
+	r.shutdown(c, "pod")
+}
+
 // TestManyStartsMakeOneProxy: all find it dead.
 func TestManyStartsMakeOneProxy(t *testing.T) {
 	r := newRig(t)
