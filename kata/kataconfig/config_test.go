@@ -116,30 +116,19 @@ func TestLoadRefuses(t *testing.T) {
 	}
 }
 
-// TestCache: a changed file counts at once, also a new drop-in.
-func TestCache(t *testing.T) {
+// TestOnce: what counts is what Kata has read, for the pod's first container.
+func TestOnce(t *testing.T) {
 	dir := t.TempDir()
-	path := write(t, dir, "configuration.toml", "[hypervisor.qemu]\nshared_fs = \"none\"\n")
-	var c kataconfig.Cache
-	check := func(want string) {
-		t.Helper()
-		for range 2 {
-			if got, err := c.Load(path); err != nil || *got.SharedFS != want {
-				t.Errorf("%+v, %v; want shared_fs %s", got, err, want)
-			}
+	path := filepath.Join(dir, "configuration.toml")
+	var o kataconfig.Once
+	if got, err := o.Load(path); err == nil {
+		t.Errorf("a file that does not exist: %+v", got)
+	}
+	write(t, dir, "configuration.toml", "[hypervisor.qemu]\nshared_fs = \"none\"\n")
+	for range 2 {
+		if got, err := o.Load(path); err != nil || *got.SharedFS != "none" {
+			t.Errorf("%+v, %v", got, err)
 		}
-	}
-	check("none")
-	write(t, dir, "config.d/10-x", "[hypervisor.qemu]\nshared_fs = \"virtio-fs\"\n")
-	check("virtio-fs")
-	if err := os.Remove(filepath.Join(dir, "config.d/10-x")); err != nil {
-		t.Fatal(err)
-	}
-	check("none")
-	if err := os.Remove(path); err != nil {
-		t.Fatal(err)
-	}
-	if got, err := c.Load(path); err == nil {
-		t.Errorf("a file that is gone: %+v", got)
+		write(t, dir, "configuration.toml", "[hypervisor.qemu]\nshared_fs = \"virtio-fs\"\n")
 	}
 }

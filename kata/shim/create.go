@@ -39,7 +39,7 @@ type decider struct {
 	// emptyFile is a regular file of no length; see kata.RootfsRequest.
 	emptyFile string
 
-	kataConfig kataconfig.Cache
+	kataConfig kataconfig.Once
 
 	// trusted is what the node trusts.
 	trusted *measured.Dir
