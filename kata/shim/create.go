@@ -83,7 +83,7 @@ func (d *decider) rootfs(c createRequest) (decision, error) {
 	if err != nil {
 		return decision{}, err
 	}
-	if err := checkForcedPull(mode, config.Annotations); err != nil {
+	if err := checkForcedPull(config.Annotations); err != nil {
 		return decision{}, err
 	}
 	if err := d.enforce(&h, config, mode, offer); err != nil {

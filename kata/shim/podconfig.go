@@ -26,12 +26,10 @@ const (
 	annotationConfigPath = "io.katacontainers.config_path"
 )
 
-// checkForcedPull refuses a container whose pod has Kata throw its rootfs away and pull an image in the guest instead:
-// that would be another mode than the one that was chosen, allowed and held against what the node trusts.
-func checkForcedPull(mode kata.Mode, annotations map[string]string) error {
-	if mode == kata.ModeGuestPull {
-		return nil
-	}
+// checkForcedPull refuses a container whose pod has Kata throw every rootfs away and pull images in the guest instead: that
+// would be another mode than the one that was chosen, allowed and held against what the node trusts. In mode guest-pull it
+// would be none, but for the containers that follow: Kata heeds a label on the sandbox, and they do not have it.
+func checkForcedPull(annotations map[string]string) error {
 	key := annotationForceGuestPull
 	if !isTrue(annotations[key]) {
 		key = annotationExperimental
@@ -39,9 +37,8 @@ func checkForcedPull(mode kata.Mode, annotations map[string]string) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("annotation or label %s=%.64q of the pod makes Kata replace every rootfs by a pull in the guest, but the "+
-		"container's mode is %s: remove it, or request mode %s if the handler allows that", key, annotations[key], mode,
-		kata.ModeGuestPull)
+	return fmt.Errorf("annotation or label %s=%.64q of the pod makes Kata replace every rootfs by a pull in the guest: remove "+
+		"it; mode %s, if the handler has or allows that, needs no such", key, annotations[key], kata.ModeGuestPull)
 }
 
 // isTrue is what strconv.ParseBool, by which Kata's Go runtime reads the annotation, takes for true, and what is like it.

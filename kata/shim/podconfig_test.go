@@ -19,7 +19,7 @@ func TestPodChangesKatasConfiguration(t *testing.T) {
 		{experimental, "force_guest_pull", kata.ModeLayerVerity, "4.1.0", "makes Kata replace every rootfs"},
 		{experimental, "a,force_guest_pull,b", kata.ModeLayerVerity, "4.1.0", "makes Kata replace every rootfs"},
 		{experimental, "force_guest_pull", kata.ModeSharedFS, "4.1.0", "makes Kata replace every rootfs"},
-		{experimental, "force_guest_pull", kata.ModeGuestPull, "4.1.0", ""},
+		{experimental, "force_guest_pull", kata.ModeGuestPull, "4.1.0", "makes Kata replace every rootfs"}, // of those that follow
 		{experimental, "newstore", kata.ModeLayerVerity, "4.1.0", ""},
 		{golang, "true", kata.ModeLayerVerity, "4.1.0", golang},
 		{golang, "T", kata.ModeLayer, "4.1.0", golang},
