@@ -50,7 +50,7 @@ func CheckVerityFile(r io.Reader, v *Verity) error {
 		return err
 	}
 	if !bytes.Equal(b, want) {
-		return fmt.Errorf("it says %.300q; the volume's is %q", b, want)
+		return fmt.Errorf("it says %.300q, which is not what the driver has written for root hash %s", b, v.RootHash)
 	}
 	return nil
 }
