@@ -30,8 +30,8 @@ func (c *Configuration) Trust() *trust.Dir {
 	return c.trust
 }
 
-// Prepare begins with what the first container would have to wait for otherwise, in the background: on a node that enforces
-// trust, the index of what it trusts. The runtime waits 2 s for an answer, and then goes on without one.
+// Prepare begins with what the first container would have to wait for otherwise, in the background: on a node that
+// enforces trust, the index of what it trusts. The runtime waits 2 s for an answer, and then goes on without one.
 func (c *Configuration) Prepare() {
 	config, err := modes.Load(c.Path)
 	if err != nil || !config.Enforces() {

@@ -26,9 +26,10 @@ const (
 	annotationConfigPath = "io.katacontainers.config_path"
 )
 
-// checkForcedPull refuses a container whose pod has Kata throw every rootfs away and pull images in the guest instead: that
-// would be another mode than the one that was chosen, allowed and held against what the node trusts. In mode guest-pull it
-// would be none, but for the containers that follow: Kata heeds a label on the sandbox, and they do not have it.
+// checkForcedPull refuses a container whose pod has Kata throw every rootfs away and pull images in the guest instead:
+// that would be another mode than the one that was chosen, allowed and held against what the node trusts. In mode
+// guest-pull it would be none, but for the containers that follow: Kata heeds a label on the sandbox, which they do
+// not have.
 func checkForcedPull(annotations map[string]string) error {
 	key := annotationForceGuestPull
 	if !isTrue(annotations[key]) {
@@ -37,8 +38,8 @@ func checkForcedPull(annotations map[string]string) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("annotation or label %s=%.64q of the pod makes Kata replace every rootfs by a pull in the guest: remove "+
-		"it; mode %s, if the handler has or allows that, needs no such", key, annotations[key], kata.ModeGuestPull)
+	return fmt.Errorf("annotation or label %s=%.64q of the pod makes Kata replace every rootfs by a pull in the guest: "+
+		"remove it; mode %s, if the handler has or allows that, needs no such", key, annotations[key], kata.ModeGuestPull)
 }
 
 // isTrue is what strconv.ParseBool, by which Kata's Go runtime reads the annotation, takes for true, and what is like it.

@@ -52,8 +52,8 @@ func start(handler, program string, args []string, id string) (string, error) {
 	return "", err
 }
 
-// ensureProxy returns the address of the proxy before a real shim, and starts it unless it runs. Whose real shim that is
-// only a sandbox's start can tell, which makes it: a container's may have been led to any, see checkPod.
+// ensureProxy returns the address of the proxy before a real shim, and starts it unless it runs. Whose real shim that
+// is only a sandbox's start can tell, which makes it: a container's may have been led to any, see checkPod.
 func ensureProxy(handler, program, realAddress, id string, offer *eventsOffer) (string, error) {
 	p, err := lockPod(podDir(runDir(), realAddress))
 	if err != nil {
@@ -69,7 +69,8 @@ func ensureProxy(handler, program, realAddress, id string, offer *eventsOffer) (
 		state = &podState{RealAddress: realAddress, RealShim: program, RealPID: pid, Handler: handler, Sandbox: id,
 			Events: offer.path}
 	} else if unknown != nil {
-		err = fmt.Errorf("no pod of this address is known (%w): is it gone, or not of a handler of crio-erofs? Delete the pod", unknown)
+		err = fmt.Errorf("no pod of this address is known (%w): is it gone, or not of a handler of crio-erofs? Delete the pod",
+			unknown)
 	}
 	if err == nil {
 		err = p.startDaemon(state, offer.listener)

@@ -67,8 +67,8 @@ func (d *Dir) of(ctx context.Context, img *image) (entries, problems []*Entry, e
 	return entries, problems, nil
 }
 
-// Index looks at all files ahead of the first Check, which takes a second for thousands of them. What is wrong with one is
-// for Check to say.
+// Index looks at all files ahead of the first Check, which takes a second for thousands of them. What is wrong with one
+// is for Check to say.
 func (d *Dir) Index() {
 	paths, err := listFiles(d.path, ".json")
 	if err != nil {
