@@ -12,6 +12,7 @@ import (
 
 	graphdriver "github.com/containers/storage/drivers"
 	"github.com/opencontainers/selinux/go-selinux"
+	"golang.org/x/sys/unix"
 
 	"github.com/crio-erofs/crio-erofs/driver/volume"
 )
@@ -71,7 +72,8 @@ func (d *Driver) addRWLayer(m *volume.Manifest, label string) error {
 	return err
 }
 
-// makeRWLayer makes a copy of the template at path, with a UUID of its own. It appears whole or not at all.
+// makeRWLayer makes a copy of the template at path, with a UUID of its own. It appears whole or not at all: until then it
+// has no name, and goes with the process.
 func (d *Driver) makeRWLayer(path, label string) (err error) {
 	template, err := d.rwTemplate()
 	if err != nil {
@@ -82,26 +84,29 @@ func (d *Driver) makeRWLayer(path, label string) (err error) {
 		return err
 	}
 	defer in.Close()
-	out, err := os.CreateTemp(filepath.Dir(path), volume.RWLayerName+".")
+	fd, err := openFile(filepath.Dir(path), unix.O_TMPFILE|unix.O_RDWR, 0o600)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, out.Close(), removeAll(out.Name())) }()
+	out := os.NewFile(uintptr(fd), path)
+	defer func() { err = errors.Join(err, out.Close()) }()
 	if err := copySparse(out, in); err != nil {
 		return err
 	}
 	if err := renewUUID(out); err != nil {
 		return err
 	}
+	own := "/proc/self/fd/" + strconv.Itoa(fd)
 	// The VM's QEMU writes it, whose categories are the pod's; it may only read what else is in the store.
 	if label != "" {
-		if err := selinux.LsetFileLabel(out.Name(), label); err != nil {
+		if err := selinux.SetFileLabel(own, label); err != nil {
 			return err
 		}
 	}
-	// Not os.Rename: another process may have made it meanwhile, and its container may run.
-	if err := os.Link(out.Name(), path); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
+	// It does not replace what is there: another process may have made it meanwhile, and its container may run.
+	err = unix.Linkat(unix.AT_FDCWD, own, unix.AT_FDCWD, path, unix.AT_SYMLINK_FOLLOW)
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return &os.LinkError{Op: "link", Old: own, New: path, Err: err}
 	}
 	return nil
 }

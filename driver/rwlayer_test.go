@@ -1,6 +1,8 @@
 package driver_test
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"os"
 	"os/exec"
@@ -11,10 +13,12 @@ import (
 	"testing"
 
 	graphdriver "github.com/containers/storage/drivers"
+	"github.com/containers/storage/pkg/reexec"
 	"golang.org/x/sys/unix"
 
 	"github.com/crio-erofs/crio-erofs/driver"
 	"github.com/crio-erofs/crio-erofs/driver/volume"
+	"github.com/crio-erofs/crio-erofs/test/trap"
 	fstest "github.com/crio-erofs/crio-erofs/test/tree"
 )
 
@@ -162,4 +166,39 @@ func TestRWLayerFails(t *testing.T) {
 			t.Errorf("%v accepted", options)
 		}
 	}
+}
+
+// TestRWLayerKilled kills a process that is about to give a writable layer its name: nothing of it is left.
+func TestRWLayerKilled(t *testing.T) {
+	needRoot(t)
+	root := ext4(t)
+	options := []string{"erofs.rw_layer=ext4", "erofs.rw_size=64M"}
+	d := reopen(t, root, options...)
+	apply(t, d, "base", "", content(1))
+	input, err := json.Marshal(life{Root: root, Options: options, Steps: []step{{"start", "c", "base", 0}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := reexec.Command(lifeName)
+	cmd.Stdin = bytes.NewReader(input)
+	err = trap.Run(cmd, func(c *trap.Call) trap.Verdict {
+		if c.Name() == "linkat" && filepath.Base(c.Path()) == volume.RWLayerName {
+			return trap.Kill
+		}
+		return trap.Go
+	})
+	if !errors.Is(err, trap.ErrKilled) {
+		t.Fatalf("the process was not killed: %v", err)
+	}
+	d = reopen(t, root, options...)
+	left, err := filepath.Glob(filepath.Join(driver.Home(d), "layers/c", volume.RWLayerName+"*"))
+	if err != nil || len(left) > 0 {
+		t.Errorf("%v, %v", left, err)
+	}
+	m, err := volume.ReadManifest(get(t, d, "c"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkRWLayer(t, m)
+	put(t, d, "c")
 }
