@@ -47,6 +47,9 @@ func (r *Reader) Layers() ([]StoredLayer, error) {
 	return layers, errors.Join(errs...)
 }
 
+// Has says whether a layer is in this store itself.
+func (r *Reader) Has(id string) bool { return checkID(id) == nil && exists(r.driver.recordPath(id)) }
+
 // Description returns what the store says of a volume.
 func (r *Reader) Description(name string) (*volume.Description, error) {
 	return r.driver.readDescription(name)

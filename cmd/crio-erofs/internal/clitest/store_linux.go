@@ -26,13 +26,36 @@ func SplitStore(t *testing.T, images ...v1.Image) storage.Store {
 	return store(t, storage.StoreOptions{ImageStore: t.TempDir()}, images)
 }
 
+// Split opens a store anew, with images apart from containers from now on, and puts an image there.
+func Split(t *testing.T, old storage.Store, img v1.Image, name string) storage.Store {
+	t.Helper()
+	if _, err := old.Shutdown(true); err != nil {
+		t.Fatal(err)
+	}
+	old.Free() // or containers/storage would hand out the same once more
+	s := open(t, storage.StoreOptions{GraphRoot: old.GraphRoot(), RunRoot: old.RunRoot(), ImageStore: t.TempDir()})
+	addImage(t, s, img, name)
+	return s
+}
+
 func store(t *testing.T, o storage.StoreOptions, images []v1.Image) storage.Store {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("the driver needs root")
 	}
 	dir := t.TempDir()
-	o.GraphRoot, o.RunRoot, o.GraphDriverName = filepath.Join(dir, "graph"), filepath.Join(dir, "run"), driver.Name
+	o.GraphRoot, o.RunRoot = filepath.Join(dir, "graph"), filepath.Join(dir, "run")
+	store := open(t, o)
+	for i, img := range images {
+		addImage(t, store, img, fmt.Sprintf("example.com/app:%d", i+1))
+	}
+	return store
+}
+
+// open opens a store until the end of the test.
+func open(t *testing.T, o storage.StoreOptions) storage.Store {
+	t.Helper()
+	o.GraphDriverName = driver.Name
 	o.GraphDriverOptions = []string{"erofs.image_volume=copy"}
 	store, err := storage.GetStore(o)
 	if err != nil {
@@ -52,9 +75,6 @@ func store(t *testing.T, o storage.StoreOptions, images []v1.Image) storage.Stor
 			t.Error(err)
 		}
 	})
-	for i, img := range images {
-		addImage(t, store, img, fmt.Sprintf("example.com/app:%d", i+1))
-	}
 	return store
 }
 

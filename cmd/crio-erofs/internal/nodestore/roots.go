@@ -8,14 +8,6 @@ type Roots struct {
 	ImageStores []string // graph roots of additional image stores
 }
 
-// images returns where images are.
-func (r *Roots) images() string {
-	if r.ImageStore != "" {
-		return r.ImageStore
-	}
-	return r.GraphRoot
-}
-
 // writable returns the roots that containers/storage writes to.
 func (r *Roots) writable() []string {
 	if r.ImageStore != "" {

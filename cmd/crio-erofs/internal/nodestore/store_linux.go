@@ -12,13 +12,14 @@ import (
 	"github.com/containers/storage"
 
 	"github.com/crio-erofs/crio-erofs/driver"
+	"github.com/crio-erofs/crio-erofs/driver/volume"
 )
 
 // Store is a node's container storage as it was when it was read.
 type Store struct {
-	*driver.Reader                // of the store that has images
-	containers     *driver.Reader // of the one that has containers, most often the same
-	imageRoot      string
+	images     *driver.Reader // of the store that has images
+	containers *driver.Reader // of the one that has containers, and images from before; most often the same
+	roots      *Roots
 
 	GraphRoot  string
 	Images     []*storage.Image
@@ -31,26 +32,89 @@ type Store struct {
 
 // Open reads a node's container storage.
 func Open(roots *Roots) (*Store, error) {
-	r, err := driver.NewReader(filepath.Join(roots.images(), driver.Name), roots.ImageStores...)
-	if err != nil {
+	s := &Store{roots: roots, GraphRoot: roots.GraphRoot, Layers: map[string]driver.StoredLayer{}}
+	if err := s.openReaders(); err != nil {
 		return nil, noStore(err)
 	}
-	s := &Store{Reader: r, containers: r, imageRoot: roots.images(), GraphRoot: roots.GraphRoot, Layers: map[string]driver.StoredLayer{}}
 	// Layers last: whatever an image or container that was read stands on is there, unless it has been removed since.
-	if err := readRecords(s.recordPath("images", "images.json"), &s.Images); err != nil {
+	var err error
+	if s.Images, err = s.readImages(); err != nil {
 		return nil, err
 	}
 	if err := s.readContainers(); err != nil {
 		return nil, err
 	}
-	if s.imageRoot != s.GraphRoot {
-		if s.containers, err = driver.NewReader(filepath.Join(s.GraphRoot, driver.Name)); err != nil {
+	for _, r := range s.Stores() {
+		s.readLayers(r)
+	}
+	return s, nil
+}
+
+// openReaders opens the driver's store, or both. An image of one may have layers in the other.
+func (s *Store) openReaders() (err error) {
+	home := filepath.Join(s.GraphRoot, driver.Name)
+	if s.roots.ImageStore == "" {
+		s.images, err = driver.NewReader(home, s.roots.ImageStores...)
+		s.containers = s.images
+		return err
+	}
+	others := append(slices.Clone(s.roots.ImageStores), s.GraphRoot)
+	if s.images, err = driver.NewReader(filepath.Join(s.roots.ImageStore, driver.Name), others...); err != nil {
+		return err
+	}
+	s.containers, err = driver.NewReader(home, append(slices.Clone(s.roots.ImageStores), s.roots.ImageStore)...)
+	return err
+}
+
+// Stores returns the readers of the driver's stores: one, or that of containers and that of images.
+func (s *Store) Stores() []*driver.Reader {
+	if s.images == s.containers {
+		return []*driver.Reader{s.images}
+	}
+	return []*driver.Reader{s.containers, s.images}
+}
+
+// storeOf returns the reader of the store that has a volume.
+func (s *Store) storeOf(volume string) *driver.Reader {
+	if exists(s.images.Path(volume)) {
+		return s.images
+	}
+	return s.containers
+}
+
+// Volumes returns the names of all volumes.
+func (s *Store) Volumes() ([]string, error) {
+	var all []string
+	for _, r := range s.Stores() {
+		names, err := r.Volumes()
+		if err != nil {
 			return nil, err
 		}
-		s.readLayers(s.containers)
+		all = append(all, names...)
 	}
-	s.readLayers(r)
-	return s, nil
+	slices.Sort(all)
+	return slices.Compact(all), nil
+}
+
+// Path returns where a volume is.
+func (s *Store) Path(volume string) string { return s.storeOf(volume).Path(volume) }
+
+// DescribeImage says of which volumes an image is whose top layer is given, see driver.Reader.
+func (s *Store) DescribeImage(top string) (*volume.Manifest, error) {
+	if s.images.Has(top) {
+		return s.images.DescribeImage(top)
+	}
+	return s.containers.DescribeImage(top)
+}
+
+// readImages reads what containers/storage says of images, in both places where it may have some.
+func (s *Store) readImages() (images []*storage.Image, err error) {
+	for _, root := range s.roots.writable() {
+		if err := readRecords(filepath.Join(root, driver.Name+"-images", "images.json"), &images); err != nil {
+			return nil, err
+		}
+	}
+	return images, nil
 }
 
 // noStore adds to an error of a store that is not there what to do.
@@ -77,21 +141,23 @@ func (s *Store) HostMount(name string) string { return s.containers.HostMount(na
 
 // recordPath returns where containers/storage 1.58 keeps its records, <graphroot>/<driver>-<kind> (store.go, load).
 func (s *Store) recordPath(kind string, names ...string) string {
-	root := s.GraphRoot
-	if kind == "images" && s.imageRoot != "" {
-		root = s.imageRoot
-	}
-	return filepath.Join(append([]string{root, driver.Name + "-" + kind}, names...)...)
+	return filepath.Join(append([]string{s.GraphRoot, driver.Name + "-" + kind}, names...)...)
 }
 
 // ImageDir returns the directory with an image's manifests and configuration.
-func (s *Store) ImageDir(img *storage.Image) string { return s.recordPath("images", img.ID) }
+func (s *Store) ImageDir(img *storage.Image) string {
+	if s.roots.ImageStore != "" {
+		if dir := filepath.Join(s.roots.ImageStore, driver.Name+"-images", img.ID); exists(dir) {
+			return dir
+		}
+	}
+	return s.recordPath("images", img.ID)
+}
 
 // Gone says whether an image has been removed since the store was read.
 func (s *Store) Gone(img *storage.Image) (bool, error) {
-	var now []storage.Image
-	err := readRecords(s.recordPath("images", "images.json"), &now)
-	return err == nil && !slices.ContainsFunc(now, func(i storage.Image) bool { return i.ID == img.ID }), err
+	now, err := s.readImages()
+	return err == nil && !slices.ContainsFunc(now, func(i *storage.Image) bool { return i.ID == img.ID }), err
 }
 
 // readRecords reads a list that containers/storage keeps as JSON. It is empty if the file is not there.

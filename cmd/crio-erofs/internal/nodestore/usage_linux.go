@@ -52,7 +52,7 @@ type Inventory struct {
 // TakeInventory looks at all volumes of the store.
 func (s *Store) TakeInventory() (*Inventory, error) {
 	inv := &Inventory{Store: s, Volumes: map[string]*Volume{}}
-	names, err := s.Reader.Volumes()
+	names, err := s.Volumes()
 	if err != nil {
 		return nil, err
 	}
@@ -64,7 +64,7 @@ func (s *Store) TakeInventory() (*Inventory, error) {
 		if err != nil {
 			return nil, err
 		}
-		if d, err := s.Description(name); err != nil {
+		if d, err := s.storeOf(name).Description(name); err != nil {
 			v.Problem = err.Error()
 		} else {
 			v.Layout, v.Size = d.Layout, d.Size

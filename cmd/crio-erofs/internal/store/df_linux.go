@@ -103,12 +103,14 @@ func usage(inv *nodestore.Inventory) ([]*dfRow, error) {
 		writes.add(size, true)
 	}
 	temporary := &dfRow{Type: "Being made, or left over"}
-	size, err := driver.TreeUsage(inv.TemporaryDir())
-	if err != nil {
-		return nil, err
-	}
-	if entries, err := os.ReadDir(inv.TemporaryDir()); err == nil && len(entries) > 0 { // else it is the directory itself
-		temporary.Total, temporary.Size = len(entries), size
+	for _, r := range inv.Stores() {
+		size, err := driver.TreeUsage(r.TemporaryDir())
+		if err != nil {
+			return nil, err
+		}
+		if entries, err := os.ReadDir(r.TemporaryDir()); err == nil && len(entries) > 0 { // else it is the directory itself
+			temporary.Total, temporary.Size = temporary.Total+len(entries), temporary.Size+size
+		}
 	}
 	return []*dfRow{layers, images, rest, writes, temporary}, nil
 }

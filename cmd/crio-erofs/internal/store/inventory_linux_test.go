@@ -105,6 +105,32 @@ func TestStoreLsAndDf(t *testing.T) {
 	}
 }
 
+// TestStoreFromBefore has images from before they were kept apart, too.
+func TestStoreFromBefore(t *testing.T) {
+	layer := func(name string) []byte { return clitest.Tar(t, clitest.File(name, strings.Repeat(name, 20000))) }
+	store := clitest.Store(t, clitest.ImageOf(t, layer("a"), layer("b")))
+	store = clitest.Split(t, store, clitest.ImageOf(t, layer("a"), layer("c")), "example.com/new:1")
+	run := func(args ...string) string {
+		t.Helper()
+		return clitest.MustExecute(t, Commands(), append(append([]string{"store"}, args...), "--graphroot", store.GraphRoot(),
+			"--runroot", store.RunRoot(), "--images", store.ImageStore())...)
+	}
+	images := decode[[]imageRow](t, run("ls", "--format", "json"))
+	if len(images) != 2 || images[0].Layers != 2 || images[1].Layers != 2 || len(images[0].Volumes) != 2 || len(images[1].Volumes) != 2 {
+		t.Errorf("%+v", images)
+	}
+	if rows := decode[[]dfRow](t, run("df", "--format", "json")); rows[0].Total != 3 {
+		t.Errorf("%+v", rows)
+	}
+	v := decode[storeVerdict](t, run("verify", "--format", "json"))
+	if len(v.Volumes) != 3 || len(v.Images) != 2 {
+		t.Errorf("%+v", v)
+	}
+	if found := decode[[]driver.Leftover](t, run("prune", "--all", "--format", "json")); len(found) != 0 {
+		t.Errorf("%+v", found)
+	}
+}
+
 func TestStorePrune(t *testing.T) {
 	for name, newStore := range map[string]func(*testing.T, ...v1.Image) storage.Store{
 		"one store": clitest.Store, "images apart": clitest.SplitStore,

@@ -21,6 +21,7 @@ import (
 	"github.com/crio-erofs/crio-erofs/cmd/crio-erofs/internal/nodestore"
 	"github.com/crio-erofs/crio-erofs/cmd/crio-erofs/internal/target"
 	"github.com/crio-erofs/crio-erofs/cmd/internal/output"
+	"github.com/crio-erofs/crio-erofs/driver"
 	"github.com/crio-erofs/crio-erofs/driver/volume"
 	"github.com/crio-erofs/crio-erofs/kata"
 	"github.com/crio-erofs/crio-erofs/kata/modes"
@@ -126,15 +127,26 @@ func (o *storeVerifyOptions) run(ctx context.Context, stdout io.Writer) error {
 	return nil
 }
 
-func verifyVolumes(ctx context.Context, r *nodestore.Store) ([]volumeVerdict, error) {
+func verifyVolumes(ctx context.Context, s *nodestore.Store) ([]volumeVerdict, error) {
+	p := output.NewProgress("checking", 0)
+	p.SetTotal(sizeOf(s))
+	defer p.End()
+	verdicts := []volumeVerdict{}
+	for _, r := range s.Stores() {
+		found, err := verifyStore(ctx, r, p)
+		if err != nil {
+			return nil, err
+		}
+		verdicts = append(verdicts, found...)
+	}
+	return verdicts, nil
+}
+
+func verifyStore(ctx context.Context, r *driver.Reader, p *output.Progress) (verdicts []volumeVerdict, err error) {
 	names, err := r.Volumes()
 	if err != nil {
 		return nil, err
 	}
-	p := output.NewProgress("checking", 0)
-	p.SetTotal(sizeOf(r, names))
-	defer p.End()
-	verdicts := []volumeVerdict{}
 	for _, name := range names {
 		desc, err := r.VerifyVolume(ctx, name, p.Add)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -164,10 +176,13 @@ func verifyVolumes(ctx context.Context, r *nodestore.Store) ([]volumeVerdict, er
 }
 
 // sizeOf returns how large volumes are together, as far as the store says.
-func sizeOf(s *nodestore.Store, names []string) (total int64) {
-	for _, name := range names {
-		if d, err := s.Description(name); err == nil {
-			total += d.Size
+func sizeOf(s *nodestore.Store) (total int64) {
+	for _, r := range s.Stores() {
+		names, _ := r.Volumes() // for who checks them to complain
+		for _, name := range names {
+			if d, err := r.Description(name); err == nil {
+				total += d.Size
+			}
 		}
 	}
 	return total
