@@ -126,8 +126,8 @@ func TestImageVolumeInBackground(t *testing.T) {
 
 // TestBackgroundStops has no room for an image volume, or no time: nothing of it is left.
 func TestBackgroundStops(t *testing.T) {
-	d, root, top, filler := noRoom(t)
-	d = reopen(t, root, "erofs.image_volume=background")
+	_, root, top, filler := noRoom(t)
+	d := reopen(t, root, "erofs.image_volume=background")
 	start(t, d, "c1", top)
 	driver.FinishAside(d)
 	m := start(t, d, "c2", top)
