@@ -78,11 +78,14 @@ func (d *Driver) imageNow(i *imageWanted) (*volume.ManifestVolume, error) {
 	if v := i.maker.findImage(i.holder, i.key); v != nil {
 		return v, nil
 	}
+	if v, err := i.maker.shareImage(i.holder, i.key); err != nil || v != nil {
+		return v, err
+	}
 	if err := i.maker.failures.recent(i.key); err != nil {
 		return nil, err
 	}
 	d.aside.begin("image "+i.key, func(ctx context.Context) {
-		if _, err := d.makeWanted(ctx, i); err != nil && ctx.Err() == nil {
+		if _, err := d.makeWanted(ctx, i); err != nil && ctx.Err() == nil && exists(i.maker.recordPath(i.holder)) {
 			log.WithField(fieldLayer, i.holder).WithError(err).Error("No image volume for this image")
 		}
 	})

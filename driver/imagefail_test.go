@@ -124,6 +124,33 @@ func TestImageVolumeInBackground(t *testing.T) {
 	}
 }
 
+// TestImageGoesInBackground removes an image while its image volume is made, and pulls it again: that is no failure which
+// containers of the new one would hear of.
+func TestImageGoesInBackground(t *testing.T) {
+	needRoot(t)
+	root := ext4(t)
+	d := reopen(t, root, "erofs.image_volume=background")
+	top := pull(t, d, "image", imageLayers(t)...)
+	holder := flocked(t, filepath.Join(root, "erofs/layers", top))
+	start(t, d, "c1", top)
+	put(t, d, "c1")
+	remove(t, d, "c1", top)
+	holder.Close()
+	driver.FinishAside(d)
+	wantNames(t, root, "tmp", 0)
+	apply(t, d, top, "image-2", imageLayers(t)[3])
+	m := start(t, d, "c2", top)
+	if m.Image != nil || !strings.Contains(m.NoImage, "background") {
+		t.Errorf("image %+v, because %q", m.Image, m.NoImage)
+	}
+	driver.FinishAside(d)
+	if m := start(t, d, "c3", top); m.Image == nil {
+		t.Error(m.NoImage)
+	}
+	put(t, d, "c2")
+	put(t, d, "c3")
+}
+
 // TestBackgroundStops has no room for an image volume, or no time: nothing of it is left.
 func TestBackgroundStops(t *testing.T) {
 	_, root, top, filler := noRoom(t)

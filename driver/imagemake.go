@@ -41,7 +41,7 @@ func (d *Driver) imageVolume(ctx context.Context, key, holder string, volumes []
 		return nil, err
 	}
 	v, err := d.makeImage(ctx, holder, key, volumes)
-	if ctx.Err() == nil {
+	if ctx.Err() == nil && exists(d.recordPath(holder)) { // else it failed because of that, and the image may come again
 		d.failures.note(key, err)
 	}
 	return v, err

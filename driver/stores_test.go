@@ -97,6 +97,41 @@ func TestImageStore(t *testing.T) {
 	}
 }
 
+// TestImageStoreInBackground has a container get the image volume that was made for an earlier one.
+func TestImageStoreInBackground(t *testing.T) {
+	needRoot(t)
+	base := ext4(t)
+	root, image, _ := sharedStore(t, base)
+	own := filepath.Join(base, "own")
+	s := openStorageAt(t, own, "erofs.image_volume=background", "erofs.imagestore="+root)
+	d, err := s.GraphDriver()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var containers []string
+	for i := range 3 {
+		c, err := s.CreateContainer("", nil, image, "", "", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		containers = append(containers, c.ID)
+		m, err := volume.ReadManifest(mountContainer(t, s, c.ID))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if (m.Image != nil) != (i > 0) {
+			t.Errorf("container %d has image volume %+v, because %q", i, m.Image, m.NoImage)
+		}
+		driver.FinishAside(d)
+	}
+	wantNames(t, filepath.Join(own, "graph"), "volumes", 1)
+	deleteAll(t, s, containers, nil)
+	wantNames(t, filepath.Join(own, "graph"), "volumes", 0)
+	if _, err := s.Shutdown(true); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func testImageStore(t *testing.T, base string, images int, options []string) {
 	root, image, tars := sharedStore(t, base)
 	before := allFiles(t, root)

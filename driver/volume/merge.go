@@ -131,7 +131,7 @@ func takeExtents(ctx context.Context, out *os.File, sources []source, extents []
 			}
 			share = false
 		}
-		if err := copyRange(out, src.file, e); err != nil {
+		if err := copyRange(ctx, out, src.file, e); err != nil {
 			return nil, fmt.Errorf("copy %d blocks of %s: %w", e.Blocks, src.file.Name(), err)
 		}
 		stats.CopiedBytes += size
@@ -140,7 +140,7 @@ func takeExtents(ctx context.Context, out *os.File, sources []source, extents []
 }
 
 // copyRange copies an extent. Holes stay holes: they are not even read.
-func copyRange(out, in *os.File, e erofs.Extent) error {
+func copyRange(ctx context.Context, out, in *os.File, e erofs.Extent) error {
 	buf := make([]byte, chunkSize)
 	shift := (int64(e.To) - int64(e.From)) * blockSize
 	pos, end := int64(e.From)*blockSize, int64(e.From+e.Blocks)*blockSize
@@ -150,6 +150,9 @@ func copyRange(out, in *os.File, e erofs.Extent) error {
 			return err
 		}
 		for pos = start; pos < stop; {
+			if err := ctx.Err(); err != nil {
+				return err // an extent may be a whole layer
+			}
 			n := min(stop-pos, chunkSize)
 			if _, err := io.ReadFull(io.NewSectionReader(in, pos, n), buf[:n]); err != nil {
 				return err
