@@ -47,13 +47,16 @@ func (b *background) begin(name string, work func(context.Context)) {
 	})
 }
 
-// stop gives up what was begun, and waits until that has ended.
+// stop gives up what was begun, and what that begins, and waits until all has ended.
 func (b *background) stop() {
-	b.mu.Lock()
-	now := b.now
-	b.now = nil
-	b.mu.Unlock()
-	if now != nil {
+	for {
+		b.mu.Lock()
+		now := b.now
+		b.now = nil
+		b.mu.Unlock()
+		if now == nil {
+			return
+		}
 		now.cancel()
 		now.running.Wait()
 	}

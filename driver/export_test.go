@@ -1,6 +1,7 @@
 package driver
 
 import (
+	"context"
 	"errors"
 	"os"
 	"time"
@@ -99,6 +100,18 @@ func (f *Freeing) Close(file *os.File) { f.freeing.close(file) }
 
 // Wait waits until that is done.
 func (f *Freeing) Wait() { f.freeing.wait() }
+
+// Background does work aside.
+type Background struct{ work background }
+
+// Begin has work done.
+func (b *Background) Begin(name string, work func(context.Context)) { b.work.begin(name, work) }
+
+// Stop ends it, and says whether any is left.
+func (b *Background) Stop() (left bool) {
+	b.work.stop()
+	return b.work.now != nil
+}
 
 // WriteFleeting writes a file whose loss does not matter.
 func WriteFleeting(path string, v any) error { return writeJSON(path, v, 0o600, fleeting) }

@@ -1,6 +1,7 @@
 package driver_test
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -174,6 +175,22 @@ func TestBackgroundStops(t *testing.T) {
 	}
 	wantNames(t, root, "tmp", 0)
 	checkSound(t, root)
+}
+
+// TestBackgroundBegins has work begin other work while it is stopped, as an image volume does that is to be checked.
+func TestBackgroundBegins(t *testing.T) {
+	var b driver.Background
+	begun := make(chan struct{})
+	b.Begin("image", func(ctx context.Context) {
+		close(begun)
+		b.Begin("image", func(context.Context) { t.Error("work of the same name was begun") })
+		<-ctx.Done()
+		b.Begin("check", func(ctx context.Context) { <-ctx.Done() })
+	})
+	<-begun
+	if b.Stop() {
+		t.Fatal("what was begun at the end goes on")
+	}
 }
 
 // flocked takes the lock of a directory.

@@ -38,6 +38,7 @@ func TestKilledAnywhere(t *testing.T) {
 		{"image", xfs, nil},
 		{"split", twoDisks, nil},
 		{"tarfs", ext4, []string{"erofs.layout=tarfs", "erofs.verity=off"}},
+		{"background", ext4, []string{"erofs.image_volume=background", "erofs.verify=on-mount"}},
 	}
 	for i, mode := range modes {
 		t.Run(mode.name, func(t *testing.T) {
