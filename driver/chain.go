@@ -56,3 +56,14 @@ func allVolumes(layers []*layer) bool {
 	}
 	return true
 }
+
+// volumesOf returns the names of the volumes in a chain.
+func volumesOf(chain []*layer) []string {
+	var names []string
+	for _, l := range chain {
+		if l.Kind == kindVolume {
+			names = append(names, l.Volume)
+		}
+	}
+	return names
+}

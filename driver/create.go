@@ -152,10 +152,8 @@ func (d *Driver) removeLocked(id string) error {
 	if l != nil && l.Kind == kindVolume {
 		volumes = append(volumes, l.Volume)
 	}
-	var chain []*layer
-	var unreadChain error
-	if isMountPoint(d.mergedDir(id)) {
-		chain, unreadChain = d.chain(id)
+	mounted := isMountPoint(d.mergedDir(id))
+	if mounted {
 		if err := unmount(d.mergedDir(id)); err != nil {
 			return fmt.Errorf("remove layer %s: %w", id, err)
 		}
@@ -172,7 +170,10 @@ func (d *Driver) removeLocked(id string) error {
 	if err := d.dropAll(volumes, unread); err != nil {
 		return fmt.Errorf("remove layer %s: %w", id, err)
 	}
-	return d.releaseChain(chain, unreadChain)
+	if mounted {
+		return d.releaseMounts()
+	}
+	return nil
 }
 
 // removeAll deletes a tree, and unmounts what is mounted in it.

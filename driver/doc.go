@@ -27,7 +27,8 @@
 // Get mounts the image volume or else the volumes of the chain, then an overlay of them on layers/<id>/merged. All
 // containers share one host mount per volume, and with it its page cache. Nothing counts its users: it is in use
 // exactly as long as the chain of a layer that is mounted holds the volume, and the kernel knows what is mounted (see
-// inUse). So there is no count to lose in a crash, at a reboot, or between two processes.
+// inUse). So there is no count to lose in a crash, at a reboot, or between two processes. Put unmounts the overlay;
+// host mounts linger, and go a little later in the background (see releaseSoon).
 //
 // All that goes for one mount namespace: a process sees the mounts of its own, and mounts that propagate to it. In a
 // namespace that does not see a host mount, Get makes another one, without the shared page cache. Init, Put, Remove and

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync/atomic"
+	"time"
 
 	graphdriver "github.com/containers/storage/drivers"
 	"github.com/containers/storage/drivers/quota"
@@ -38,8 +39,8 @@ type Driver struct {
 	lock     *lockfile.LockFile
 	refs     *graphdriver.RefCounter
 
-	unreleased bool               // host mounts were kept that may not be needed; guarded by lock
-	naive      graphdriver.Driver // Diff and its kin between any two layers
+	lingering *time.Timer        // until host mounts are looked at that may not be needed; guarded by lock
+	naive     graphdriver.Driver // Diff and its kin between any two layers
 
 	// What the kernel can do here, found out by Init.
 	mount        MountMode // MountFile or MountLoop
@@ -170,7 +171,7 @@ func (d *Driver) Cleanup() error {
 			errs = append(errs, unmount(path))
 		}
 	}
-	return errors.Join(append(errs, d.releaseAllMounts(), d.kept.dropAll())...)
+	return errors.Join(append(errs, d.releaseMounts(), d.kept.dropAll())...)
 }
 
 // UpdateLayerIDMap gives the files of a new layer the owners that they have under another mapping.

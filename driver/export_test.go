@@ -69,6 +69,26 @@ func DropKept(d graphdriver.Driver) error {
 	return d.(*Driver).kept.dropAll()
 }
 
+// Settle has a driver remove at once the host mounts that linger.
+func Settle(d graphdriver.Driver) error {
+	if s, ok := d.(*split); ok {
+		d = s.Driver
+	}
+	own := d.(*Driver)
+	own.lock.Lock()
+	defer own.lock.Unlock()
+	return own.releaseMounts()
+}
+
+// LingerFor says for how long host mounts stay when their last user is gone.
+func LingerFor(d time.Duration) (before time.Duration) {
+	before, linger = linger, d
+	return before
+}
+
+// ReleaseLingering does what a driver does when that time is over.
+func ReleaseLingering(d graphdriver.Driver) { d.(*Driver).releaseLingering() }
+
 // Kept returns how many mounts a driver keeps for containers to come.
 func Kept(d graphdriver.Driver) int {
 	k := &d.(*Driver).kept

@@ -69,7 +69,7 @@ var acts = []act{
 	{
 		name:  "stop and remove",
 		setup: func(d graphdriver.Driver) error { return (&step{"start", "started", "top", 0}).take(d) },
-		do:    func(d graphdriver.Driver) error { return errors.Join(d.Put("started"), d.Remove("started")) },
+		do:    func(d graphdriver.Driver) error { return errors.Join(stop(d, "started"), d.Remove("started")) },
 		undo:  removal("started"),
 
 		removes: true,
@@ -165,7 +165,7 @@ func faultProcess(root string, options []string) error {
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	return errors.Join(d.Put("other"), d.Remove("other"), d.Remove("top"), d.Remove("base"), d.Cleanup())
+	return errors.Join(stop(d, "other"), d.Remove("other"), d.Remove("top"), d.Remove("base"), d.Cleanup())
 }
 
 // once does the act with its nth call failing.
@@ -218,7 +218,7 @@ func (a *act) sweep(s *sabotage, d graphdriver.Driver, root string, options []st
 			if left != nil {
 				// If it could not see what is in use, it looks again when a container stops.
 				late++
-				left = errors.Join((&step{"start", "next", "base", 0}).take(d), d.Put("next"), d.Remove("next"),
+				left = errors.Join((&step{"start", "next", "base", 0}).take(d), stop(d, "next"), d.Remove("next"),
 					sameBelongings(before, s.belongings))
 			}
 			if left != nil && failed != nil && a.removes {

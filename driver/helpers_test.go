@@ -160,10 +160,13 @@ func get(t testing.TB, d graphdriver.Driver, id string, options ...string) strin
 
 func put(t testing.TB, d graphdriver.Driver, id string) {
 	t.Helper()
-	if err := d.Put(id); err != nil {
+	if err := stop(d, id); err != nil {
 		t.Fatal(err)
 	}
 }
+
+// stop unmounts a layer, and does not wait for the host mounts that linger.
+func stop(d graphdriver.Driver, id string) error { return errors.Join(d.Put(id), driver.Settle(d)) }
 
 // tree lists what is below a directory, a line for each file.
 func tree(t testing.TB, root string) string {

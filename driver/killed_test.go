@@ -352,7 +352,7 @@ func (n *node) checkContainer(d graphdriver.Driver, id string, k *known) {
 	if k.mounted {
 		return // Put would unmount it
 	}
-	if err := d.Put(id); err != nil {
+	if err := stop(d, id); err != nil {
 		n.t.Errorf("container %s: %v", id, err)
 	}
 }

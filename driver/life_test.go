@@ -91,7 +91,7 @@ func (s *step) take(d graphdriver.Driver) error {
 		}
 		return os.WriteFile(filepath.Join(root, "written"), []byte(s.ID), 0o600)
 	case "stop":
-		return d.Put(s.ID)
+		return stop(d, s.ID)
 	case "remove":
 		return d.Remove(s.ID)
 	}

@@ -59,7 +59,7 @@ func (d *Driver) getPrepared(id string, s *stack, opts graphdriver.MountOpts) (d
 	}
 	if err := d.mountStack(s, opts); err != nil {
 		d.refs.Decrement(merged)
-		return false, errors.Join(err, unmount(merged), d.releaseChain(s.chain, nil))
+		return false, errors.Join(err, unmount(merged), d.releaseMounts())
 	}
 	return true, nil
 }
@@ -177,7 +177,7 @@ func (d *Driver) attachKept(name, dir string) bool {
 	return true
 }
 
-// Put undoes one Get. The last one unmounts the layer, and the volumes that no other mounted layer needs.
+// Put undoes one Get. The last one unmounts the layer, and soon the volumes that no other mounted layer needs.
 func (d *Driver) Put(id string) error {
 	if err := checkID(id); err != nil {
 		return err
@@ -199,8 +199,7 @@ func (d *Driver) Put(id string) error {
 		// On a full disk, for one. The layer is unmounted, which is what matters.
 		log.WithField(fieldLayer, id).WithError(err).Warn("The layer's mounts in other mount namespaces may stay")
 	}
-	chain, unread := d.chain(id)
-	return d.releaseChain(chain, unread)
+	return d.releaseSoon()
 }
 
 // renewDir replaces an empty directory by a new one, so that mounts on the old one go away in all mount namespaces.

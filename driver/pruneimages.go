@@ -33,7 +33,7 @@ func (p *Pruner) needs(tops func() (map[string]bool, error), idle bool) (*needs,
 		if err != nil {
 			return nil, err
 		}
-		used, err := r.driver.inUse(mounted, nil)
+		used, err := r.driver.inUse(mounted)
 		if err != nil {
 			return nil, err
 		}

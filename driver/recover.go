@@ -6,14 +6,13 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 )
 
 // recover removes what dead processes have left half-made. The order matters: layers in tmp/ hold links to volumes. The
 // caller holds the store's lock.
 func (d *Driver) recover() error {
 	for _, step := range []func() error{
-		d.clearTmp, d.recoverLayers, d.recoverQuotas, d.recoverVolumes, d.releaseAllMounts, d.recoverDevices,
+		d.clearTmp, d.recoverLayers, d.recoverQuotas, d.recoverVolumes, d.releaseMounts, d.recoverDevices,
 		d.recoverTemplates,
 	} {
 		if err := step(); err != nil {
@@ -90,15 +89,6 @@ func (d *Driver) recoverVolumes() error {
 		}
 	}
 	return nil
-}
-
-// releaseAllMounts removes all host mounts that no mounted layer needs.
-func (d *Driver) releaseAllMounts() error {
-	names, err := namesIn(d.mountsDir())
-	if err != nil {
-		return err
-	}
-	return d.releaseMounts(slices.DeleteFunc(names, func(name string) bool { return !isVolumeName(name) }), nil)
 }
 
 func namesIn(dir string) ([]string, error) {

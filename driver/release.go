@@ -5,71 +5,76 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
+	"time"
 
 	graphdriver "github.com/containers/storage/drivers"
 	"github.com/moby/sys/mountinfo"
 )
 
-// volumesOf returns the names of the volumes in a chain.
-func volumesOf(chain []*layer) []string {
-	var names []string
-	for _, l := range chain {
-		if l.Kind == kindVolume {
-			names = append(names, l.Volume)
-		}
+// linger is how long host mounts stay when their last user is gone. Containers often come again at once: after a crash,
+// or with a new configuration. And where many stop, the mounts are looked at once and not for each of them. It is a
+// variable for tests.
+var linger = 5 * time.Second
+
+// releaseSoon has the host mounts removed, a little later, that no mounted layer needs then. Those of dm-verity devices
+// go at once: nobody should wonder whose they are. The caller holds the store's lock.
+func (d *Driver) releaseSoon() error {
+	if d.options.hostVerity {
+		return d.releaseMounts()
 	}
-	return names
+	if d.lingering == nil {
+		d.lingering = time.AfterFunc(linger, d.releaseLingering)
+	}
+	return nil
 }
 
-// releaseChain removes the host mounts of a chain's volumes, except those that another mounted layer needs. If the
-// chain could not be read, it looks at all host mounts.
-func (d *Driver) releaseChain(chain []*layer, unread error) error {
-	names := volumesOf(chain)
-	if len(chain) > 0 {
-		images, err := d.imagesOf(chain[0].holders()...)
-		names, unread = append(names, images...), errors.Join(unread, err)
+// releaseLingering does what releaseSoon has put off.
+func (d *Driver) releaseLingering() {
+	if !exists(d.lockPath()) {
+		return // the store has been deleted; to lock it would be a panic
 	}
-	if unread != nil {
-		return d.releaseAllMounts()
+	d.lock.Lock()
+	defer d.lock.Unlock()
+	if d.lingering == nil {
+		return // somebody was faster
 	}
-	return d.releaseMounts(names, chain)
+	if err := d.releaseMounts(); err != nil {
+		log.WithError(err).Warn("Host mounts that no container needs may stay until another container stops")
+	}
 }
 
-// releaseMounts removes those host mounts among these that no mounted layer needs; known are layers that need not be
-// read again. Overlays that are on a host mount keep what they need of it.
+// releaseMounts removes the host mounts that no mounted layer needs. Overlays that are on a host mount keep what they
+// need of it. The caller holds the store's lock.
 //
 // Only what this mount namespace sees is looked at, and taken away. So the mount point's directory must stay: removing
 // it would take the mount out of all other namespaces, in which containers of ours may need it.
-func (d *Driver) releaseMounts(names []string, known []*layer) error {
-	if len(names) == 0 {
-		return nil
+func (d *Driver) releaseMounts() error {
+	if d.lingering != nil {
+		d.lingering.Stop()
+		d.lingering = nil
 	}
 	mounted, err := d.mounted()
 	if err != nil {
 		return err
 	}
-	var candidates []string
+	var names []string
 	for _, path := range mounted {
-		name := filepath.Base(path)
-		if path == d.hostMount(name) && (d.unreleased || slices.Contains(names, name)) {
-			candidates = append(candidates, name)
+		if name := filepath.Base(path); path == d.hostMount(name) && isVolumeName(name) {
+			names = append(names, name)
 		}
 	}
-	if len(candidates) == 0 {
+	if len(names) == 0 {
 		return nil
 	}
-	used, err := d.inUse(mounted, known)
+	used, err := d.inUse(mounted)
 	if err != nil {
 		// Better a mount too many than one too few. Stopping a container must not fail for what is wrong with another.
 		log.WithError(err).Warn("Keeping host mounts that may not be needed, until a container stops again")
-		d.unreleased = true
 		return nil
 	}
-	d.unreleased = false
 	var errs []error
-	for _, name := range candidates {
+	for _, name := range names {
 		if !used[name] {
 			errs = append(errs, d.retire(name))
 		}
@@ -89,25 +94,19 @@ func (d *Driver) retire(name string) error {
 
 // inUse returns the volumes of all layers that are among the mounts. A container's image volume and its
 // layers' volumes all count, whichever of them it was mounted with.
-func (d *Driver) inUse(mounted []string, known []*layer) (map[string]bool, error) {
-	records := make(map[string]*layer, len(known))
-	for _, l := range known {
-		records[l.ID] = l
-	}
+func (d *Driver) inUse(mounted []string) (map[string]bool, error) {
 	used, seen := map[string]bool{}, map[string]bool{}
 	for _, path := range mounted {
 		top := d.mountedLayer(path)
 		// Chains share most of their layers, so each layer is read once.
 		for id := top; id != "" && !seen[id]; {
 			seen[id] = true
-			l := records[id]
-			if l == nil {
-				var err error
-				if l, err = d.readLayer(id); errors.Is(err, graphdriver.ErrLayerUnknown) {
-					break // removed: its mounts go with it
-				} else if err != nil {
-					return nil, err
-				}
+			l, err := d.readLayer(id)
+			if errors.Is(err, graphdriver.ErrLayerUnknown) {
+				break // removed: its mounts go with it
+			}
+			if err != nil {
+				return nil, err
 			}
 			if l.Kind == kindVolume {
 				used[l.Volume] = true
