@@ -74,7 +74,10 @@ func Settle(d graphdriver.Driver) error {
 	if s, ok := d.(*split); ok {
 		d = s.Driver
 	}
-	own := d.(*Driver)
+	own, ok := d.(*Driver)
+	if !ok {
+		return nil // overlay's, to compare with
+	}
 	own.lock.Lock()
 	defer own.lock.Unlock()
 	return own.releaseMounts()

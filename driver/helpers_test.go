@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/containers/storage"
 	graphdriver "github.com/containers/storage/drivers"
 	"github.com/moby/sys/mountinfo"
 
@@ -163,6 +164,15 @@ func put(t testing.TB, d graphdriver.Driver, id string) {
 	if err := stop(d, id); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// settle does not wait for the host mounts that linger in a store.
+func settle(s storage.Store) error {
+	d, err := s.GraphDriver()
+	if err != nil {
+		return err
+	}
+	return driver.Settle(d)
 }
 
 // stop unmounts a layer, and does not wait for the host mounts that linger.

@@ -2,6 +2,7 @@ package driver_test
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -100,8 +101,11 @@ func createImage(t *testing.T, s storage.Store, top string) (id string) {
 // wantDamage has containers/storage check all there is, and wants at least so many things damaged, or none.
 func wantDamage(t *testing.T, s storage.Store, layers, images, containers int) storage.CheckReport {
 	t.Helper()
+	if err := settle(s); err != nil { // or what is read is what the kernel remembers of a damaged file
+		t.Fatal(err)
+	}
 	report, err := s.Check(storage.CheckEverything())
-	if err != nil {
+	if err := errors.Join(err, settle(s)); err != nil {
 		t.Fatal(err)
 	}
 	for what, n := range map[string][2]int{

@@ -256,4 +256,7 @@ func deleteAll(t *testing.T, s storage.Store, containers, images []string) {
 			t.Error(err)
 		}
 	}
+	if err := settle(s); err != nil {
+		t.Error(err)
+	}
 }

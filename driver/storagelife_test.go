@@ -189,5 +189,5 @@ func mend(s storage.Store, empty bool) error {
 		}
 		state.Containers[c.ID] = image
 	}
-	return json.NewEncoder(os.Stdout).Encode(state)
+	return errors.Join(json.NewEncoder(os.Stdout).Encode(state), settle(s))
 }
