@@ -167,12 +167,11 @@ func (d *Driver) removeLocked(id string) error {
 	if err := d.removeQuota(id); err != nil {
 		return fmt.Errorf("remove layer %s: %w", id, err)
 	}
-	if err := d.dropAll(volumes, unread); err != nil {
-		return fmt.Errorf("remove layer %s: %w", id, err)
-	}
+	err = d.dropAll(volumes, unread)
 	if mounted {
-		return d.releaseMounts()
+		err = errors.Join(err, d.releaseMounts())
 	}
+	d.sweepLater(err)
 	return nil
 }
 

@@ -40,6 +40,7 @@ type Driver struct {
 	refs     *graphdriver.RefCounter
 
 	lingering *time.Timer        // until host mounts are looked at that may not be needed; guarded by lock
+	unswept   bool               // a removed layer may have left something, see sweepLater; guarded by lock
 	naive     graphdriver.Driver // Diff and its kin between any two layers
 
 	// What the kernel can do here, found out by Init.

@@ -72,7 +72,7 @@ func DropKept(d graphdriver.Driver) error {
 // Settle has a driver remove at once the host mounts that linger.
 func Settle(d graphdriver.Driver) error {
 	if s, ok := d.(*split); ok {
-		d = s.Driver
+		return errors.Join(Settle(s.Driver), Settle(s.images))
 	}
 	own, ok := d.(*Driver)
 	if !ok {

@@ -29,6 +29,20 @@ func (d *Driver) releaseSoon() error {
 	return nil
 }
 
+// sweepLater has what a removed layer could not take with it, its volume or a host mount, removed with the next host
+// mounts. To fail would be wrong: the layer is gone, and containers/storage would have an image stand on it that it pulls
+// next. The caller holds the store's lock.
+func (d *Driver) sweepLater(err error) {
+	if err == nil {
+		return
+	}
+	log.WithError(err).Warn("What a removed layer leaves could not be removed, trying again later")
+	d.unswept = true
+	if d.lingering == nil {
+		d.lingering = time.AfterFunc(linger, d.releaseLingering)
+	}
+}
+
 // releaseLingering does what releaseSoon has put off.
 func (d *Driver) releaseLingering() {
 	if !exists(d.lockPath()) {
@@ -53,6 +67,12 @@ func (d *Driver) releaseMounts() error {
 	if d.lingering != nil {
 		d.lingering.Stop()
 		d.lingering = nil
+	}
+	if d.unswept {
+		if err := d.recoverVolumes(); err != nil {
+			return err
+		}
+		d.unswept = false
 	}
 	mounted, err := d.mounted()
 	if err != nil {

@@ -136,15 +136,16 @@ func (s *split) Remove(id string) error {
 	if err := owner.Remove(id); err != nil {
 		return err
 	}
-	return other.dropMountPoints(names, err)
+	other.dropMountPoints(names, err)
+	return nil
 }
 
 // dropMountPoints removes the places at which volumes were mounted that are gone from all stores. If it is not known
 // which are, all are looked at.
-func (d *Driver) dropMountPoints(names []string, unread error) error {
+func (d *Driver) dropMountPoints(names []string, unread error) {
 	d.lock.Lock()
 	defer d.lock.Unlock()
-	return d.dropMountPointsLocked(names, unread)
+	d.sweepLater(d.dropMountPointsLocked(names, unread))
 }
 
 func (d *Driver) dropMountPointsLocked(names []string, unread error) (err error) {
