@@ -132,6 +132,10 @@ func (d *Driver) verifyStack(s *stack) error {
 		return err
 	}
 	log.WithField(fieldLayer, s.manifest.ID).WithError(err).Warn("Making the image volume again")
+	// The store for images does not know the mounts here. Once the file is gone nobody could tell that they are of it.
+	if err := d.dropMounts(s.image()); err != nil {
+		return err
+	}
 	maker, holder := d.imageHolder(s.chain)
 	if err := maker.discardImage(holder, s.manifest.Image.FileID); err != nil {
 		return err
