@@ -3,10 +3,12 @@ package driver_test
 import (
 	"errors"
 	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
 	graphdriver "github.com/containers/storage/drivers"
+	"golang.org/x/sys/unix"
 
 	"github.com/crio-erofs/crio-erofs/driver"
 )
@@ -138,5 +140,58 @@ func TestLingerWiped(t *testing.T) {
 	driver.ReleaseLingering(d)
 	if err := os.Rename(root+".wiped", root); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestSweepFails has a removed layer's volume stay, whatever is tried: containers come and go all the same.
+func TestSweepFails(t *testing.T) {
+	needRoot(t)
+	root := ext4(t)
+	d := &testDriver{reopen(t, root), root}
+	apply(t, d, "base", "", makeTar(t, file{name: "base", content: "b"}))
+	volume := names(t, root, "volumes")[0]
+	thaw := freeze(t, filepath.Join(root, "erofs/volumes", volume))
+	if err := d.Remove("base"); err != nil {
+		t.Error(err)
+	}
+	wantNames(t, root, "layers", 0)
+	apply(t, d, "base", "", makeTar(t, file{name: "base", content: "other"}))
+	d.life(t)
+	if err := driver.Settle(d.Driver); err != nil {
+		t.Error(err)
+	}
+	if n := len(mountsIn(t, root, "")); n != 0 {
+		t.Errorf("%d mounts left", n)
+	}
+	wantNames(t, root, "volumes", 2)
+	thaw()
+	if err := driver.Settle(d.Driver); err != nil {
+		t.Error(err)
+	}
+	wantNames(t, root, "volumes", 1)
+}
+
+// freeze has nobody remove anything from a directory until it is thawed (ioctl_iflags(2)).
+func freeze(t *testing.T, path string) (thaw func()) {
+	t.Helper()
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	set := func(flags int) {
+		if err := unix.IoctlSetPointerInt(int(f.Fd()), unix.FS_IOC_SETFLAGS, flags); err != nil {
+			t.Fatal(err)
+		}
+	}
+	flags, err := unix.IoctlGetInt(int(f.Fd()), unix.FS_IOC_GETFLAGS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	set(flags | unix.STATX_ATTR_IMMUTABLE) // has the bit of FS_IMMUTABLE_FL (linux/fs.h)
+	return func() {
+		set(flags)
+		if err := f.Close(); err != nil {
+			t.Error(err)
+		}
 	}
 }

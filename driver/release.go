@@ -43,6 +43,19 @@ func (d *Driver) sweepLater(err error) {
 	}
 }
 
+// sweep does what sweepLater has put off. What still cannot go is no reason for others' host mounts to stay, or for a
+// container not to stop.
+func (d *Driver) sweep() {
+	if !d.unswept {
+		return
+	}
+	if err := d.recoverVolumes(); err != nil {
+		log.WithError(err).Warn("What a removed layer has left stays until a container stops again")
+		return
+	}
+	d.unswept = false
+}
+
 // releaseLingering does what releaseSoon has put off.
 func (d *Driver) releaseLingering() {
 	if !exists(d.lockPath()) {
@@ -68,12 +81,7 @@ func (d *Driver) releaseMounts() error {
 		d.lingering.Stop()
 		d.lingering = nil
 	}
-	if d.unswept {
-		if err := d.recoverVolumes(); err != nil {
-			return err
-		}
-		d.unswept = false
-	}
+	d.sweep()
 	mounted, err := d.mounted()
 	if err != nil {
 		return err
