@@ -6,8 +6,8 @@ import (
 	"path/filepath"
 )
 
-// dropIn makes the guest share nothing with the host, and small; it lets pods bring init data; and it gives a machine time whose CPUs are emulated.
-// There, with Linux 6.1 and QEMU 7.2, blockdev-add hung at times with Kata's default, io_uring.
+// dropIn makes the guest share nothing with the host, and small; it lets pods bring init data; and it gives a machine
+// time whose CPUs are emulated. There, with Linux 6.1 and QEMU 7.2, blockdev-add hung at times with Kata's default, io_uring.
 // Both runtimes merge config.d/*.toml beside a configuration file into it (src/libs/kata-types/src/config/drop_in.rs,
 // src/runtime/pkg/katautils/config.go).
 const dropIn = `[hypervisor.qemu]

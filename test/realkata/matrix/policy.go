@@ -24,8 +24,8 @@ import (
 // src/agent/src/policy.rs, allow_request).
 const blocked = " is blocked by policy"
 
-// policyRefuses runs a container of the image that the pod's init data name, and has all else refused by the agent: other
-// programs in it, an image of which a volume is missing, and one of another root hash.
+// policyRefuses runs a container of the image that the pod's init data name, and has all else refused by the agent:
+// other programs in it, an image of which a volume is missing, and one of another root hash.
 func policyRefuses(ctx context.Context, b *bench) (string, error) {
 	if err := b.needs("agent with policies", blocked); err != nil {
 		return none, err
