@@ -26,6 +26,11 @@ func look(ctx context.Context, c *crio.Container) (sight, error) {
 	if err != nil {
 		return sight{}, err
 	}
+	return sightOf(r)
+}
+
+// sightOf returns what lookCommand left.
+func sightOf(r crio.Result) (sight, error) {
 	if r.ExitCode != 0 {
 		return sight{}, fmt.Errorf("looking into the guest ended with %d: %s", r.ExitCode, r.Stderr)
 	}

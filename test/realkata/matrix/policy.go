@@ -16,6 +16,7 @@ import (
 	"github.com/crio-erofs/crio-erofs/driver/measure/source"
 	"github.com/crio-erofs/crio-erofs/kata"
 	"github.com/crio-erofs/crio-erofs/kata/expected"
+	"github.com/crio-erofs/crio-erofs/kata/modes"
 	"github.com/crio-erofs/crio-erofs/test/crio"
 	"github.com/crio-erofs/crio-erofs/test/images"
 )
@@ -39,17 +40,26 @@ func policyRefuses(ctx context.Context, b *bench) (string, error) {
 		return none, err
 	}
 	_, result, err := pod.Run(ctx, crio.ContainerOptions{
-		Image: refs[0], Command: []string{"sh", "-c", "cat /etc/motd; exit 7"},
+		Image: refs[0], Command: []string{"sh", "-c", "cat /etc/motd >&2; " + lookCommand},
+		Annotations: request(kata.ModeLayerVerity),
 	})
 	if err != nil {
 		return none, err
 	}
-	if result.Stdout != motd || result.ExitCode != 7 {
-		return none, fmt.Errorf("the container left %+v", result)
+	seen, err := sightOf(result)
+	if err != nil || result.Stderr != motd {
+		return none, errors.Join(err, fmt.Errorf("the container left %+v", result))
 	}
 	c, err := sleeper(ctx, pod, refs[0], kata.ModeLayerVerity)
 	if err != nil {
 		return none, err
+	}
+	manifest, mode, err := manifestOf(ctx, c)
+	if err != nil {
+		return none, err
+	}
+	if err := checkVolumes(seen, modes.Volumes(mode, manifest)); err != nil {
+		return notEnforced, err
 	}
 	_, execErr := c.Exec(ctx, "true")
 	errs := []error{wantBlocked("exec", "ExecProcessRequest", execErr)}
