@@ -42,11 +42,14 @@ func Measure(layer io.Reader, opts BuildOptions, tempDir string) (d *Description
 	w := opts.imageWriter(layer)
 	defer func() { w.in.close(err) }()
 	w.out = discard{}
-	if w.leaves = (&verity.Leaves{SpoolDir: tempDir}); opts.NoVerity {
-		defer func() { err = errors.Join(err, w.leaves.Close()) }()
+	switch {
+	case !opts.NoVerity:
+		m.leaves = &verity.Leaves{SpoolDir: tempDir}
+		w.leaves = m.leaves
+	case opts.Layout == LayoutAligned:
+		w.leaves = &verity.Leaves{SpoolDir: tempDir}
 		w.bare = true // there is nothing else to compare files with
-	} else {
-		m.leaves = w.leaves
+		defer func() { err = errors.Join(err, w.leaves.Close()) }()
 	}
 	if opts.Layout == LayoutAligned {
 		w.metadata = m.metadata
