@@ -23,10 +23,15 @@ func (d *Driver) releaseSoon() error {
 	if d.options.hostVerity {
 		return d.releaseMounts()
 	}
+	d.releaseLater()
+	return nil
+}
+
+// releaseLater has releaseLingering called once, a little later. The caller holds the store's lock.
+func (d *Driver) releaseLater() {
 	if d.lingering == nil {
 		d.lingering = time.AfterFunc(linger, d.releaseLingering)
 	}
-	return nil
 }
 
 // sweepLater has what a removed layer could not take with it, its volume or a host mount, removed with the next host
@@ -38,9 +43,7 @@ func (d *Driver) sweepLater(err error) {
 	}
 	log.WithError(err).Warn("What a removed layer leaves could not be removed, trying again later")
 	d.unswept = true
-	if d.lingering == nil {
-		d.lingering = time.AfterFunc(linger, d.releaseLingering)
-	}
+	d.releaseLater()
 }
 
 // sweep does what sweepLater has put off. What still cannot go is no reason for others' host mounts to stay, or for a
@@ -56,7 +59,7 @@ func (d *Driver) sweep() {
 	d.unswept = false
 }
 
-// releaseLingering does what releaseSoon has put off.
+// releaseLingering does what releaseSoon and sweepLater have put off.
 func (d *Driver) releaseLingering() {
 	if !exists(d.lockPath()) {
 		return // the store has been deleted; to lock it would be a panic
